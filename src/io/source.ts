@@ -13,4 +13,6 @@ export interface Source {
   readonly name: string;
   /** Opens a file by its path inside the source; undefined when it has no such file. */
   open(path: string): Promise<ByteSource | undefined>;
+  /** Whether the file is there, without fetching it; where absent, `open` has to tell. */
+  has?(path: string): Promise<boolean>;
 }

@@ -1,0 +1,65 @@
+// Activation: y = f(x), element by element.
+//
+// Method
+//   1. One thread per element, x and y flat.
+//   2. Every function is written from exp() alone: some adapters' tanh() is off by 5e-5 near 0, others' is NaN beyond 44.
+//
+// Layout: x, y [size]. Bindings: 0 uniform, 1 x, 2 y.
+// Sources: Hendrycks & Gimpel 2016 (GELU and its tanh form), Numerical Recipes 6.2.2 (erfc, relative error below 1.2e-7).
+
+struct Params {
+  size: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+override WORKGROUP: u32 = 64;
+// Index into the list of src/ops/activation.ts.
+override ACTIVATION: u32 = 0;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = id.x + id.y * groups.x * WORKGROUP;
+  if (i < params.size) {
+    y[i] = activate(x[i]);
+  }
+}
+
+// --- activate: the same text stands in matmul.wgsl (a test compares them) ---
+fn sigmoid(v: f32) -> f32 {
+  return 1.0 / (1.0 + exp(-clamp(v, -80.0, 80.0)));
+}
+
+fn erfc_of_positive(z: f32) -> f32 {
+  let t = 1.0 / (1.0 + 0.5 * z);
+  let high = 1.48851587 + t * (-0.82215223 + t * 0.17087277);
+  let middle = 0.09678418 + t * (-0.18628806 + t * (0.27886807 + t * (-1.13520398 + t * high)));
+  return t * exp(-z * z - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * middle)));
+}
+
+fn activate(v: f32) -> f32 {
+  switch ACTIVATION {
+    // gelu_new: v (1 + tanh u) / 2 = v sigmoid(2 u), u = sqrt(2 / pi) (v + 0.044715 v^3)
+    case 1u: { return v * sigmoid(1.5957691216 * (v + 0.044715 * v * v * v)); }
+    // gelu: v Phi(v), Phi(v) = erfc(-v / sqrt 2) / 2
+    case 2u: {
+      let tail = 0.5 * erfc_of_positive(min(abs(v) * 0.70710678119, 9.0));
+      return v * select(tail, 1.0 - tail, v > 0.0);
+    }
+    // gelu_fast: gelu_new with the constant 0.7978845608 for sqrt(2 / pi)
+    case 3u: { return v * sigmoid(1.5957691216 * v * (1.0 + 0.044715 * v * v)); }
+    case 4u: { return max(v, 0.0); }
+    case 5u: { return select(0.01 * v, v, v > 0.0); }
+    case 6u: { return v * sigmoid(v); }
+    // tanh: the series where 2 sigmoid(2 v) - 1 would cancel
+    case 7u: {
+      let s = v * v;
+      let series = v * (1.0 + s * (-0.33333333 + s * (0.13333333 + s * (-0.05396825 + s * 0.02186949))));
+      return select(2.0 * sigmoid(2.0 * v) - 1.0, series, abs(v) < 0.25);
+    }
+    default: { return v; }
+  }
+}
+// --- end of activate ---

@@ -1,0 +1,19 @@
+import { type Context, type ContextOptions, createContext } from './context.ts';
+import { type NodeAdapterOptions, requestNodeAdapter } from './dawn.node.ts';
+
+/**
+ * A context under Node: the system's adapter, else packaged SwiftShader.
+ * @param options As for `createContext`, and which adapter to take (`PREIMAGE_ADAPTER` does the same).
+ * @throws AdapterError when no adapter can be had.
+ */
+export async function createNodeContext(
+  options: Omit<ContextOptions, 'adapter' | 'device'> & NodeAdapterOptions = {},
+): Promise<Context> {
+  const { adapter: choice, busyPoll, ...rest } = options;
+  const { adapter, reason } = await requestNodeAdapter({
+    adapter: choice,
+    powerPreference: options.powerPreference,
+    busyPoll,
+  });
+  return createContext({ ...rest, adapter, reason });
+}

@@ -1,0 +1,112 @@
+import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
+import { SourceError } from '../errors.ts';
+import { type CacheWriter, cachePath, type FileCache } from './cache.ts';
+import { errorCode, fileBytes, fileError } from './folder.node.ts';
+
+/**
+ * Where downloads are kept: `$XDG_CACHE_HOME/preimage`, or `~/.cache/preimage`.
+ * Source: https://specifications.freedesktop.org/basedir-spec (a relative XDG_CACHE_HOME is to be ignored).
+ */
+export function defaultCacheFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  const base = env.XDG_CACHE_HOME ?? '';
+  return join(isAbsolute(base) ? base : join(homedir(), '.cache'), 'preimage');
+}
+
+/**
+ * Keeps downloads in a folder, at paths made from their URLs. A download in progress lies beside its place as `.part`,
+ * with its version in `.part.version`, and moves there in one step when it is complete.
+ */
+export function folderCache(folder: string = defaultCacheFolder()): FileCache {
+  const locate = (key: string) => join(folder, ...cachePath(key));
+  return {
+    async open(key) {
+      try {
+        return await fileBytes(locate(key));
+      } catch (error) {
+        if (error instanceof SourceError && errorCode(error.cause) === 'ENOENT') return undefined;
+        throw error;
+      }
+    },
+    writer: (key) => partWriter(locate(key)),
+  };
+}
+
+async function partWriter(path: string): Promise<CacheWriter> {
+  const part = `${path}.part`;
+  const version = `${part}.version`;
+  let file: FileHandle | undefined;
+  let sizeBytes = 0;
+  let validator: string | undefined;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    validator = await readFile(version, 'utf8').catch(() => undefined);
+    file = await open(part, 'r+').catch((error) => {
+      if (errorCode(error) === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (validator !== undefined) sizeBytes = (await file?.stat())?.size ?? 0;
+  } catch (error) {
+    await file?.close();
+    throw fileError(part, 'opened', error);
+  }
+
+  return {
+    get sizeBytes() {
+      return sizeBytes;
+    },
+    get validator() {
+      return validator;
+    },
+    async restart(next) {
+      try {
+        await file?.close();
+        file = undefined;
+        // Without its version a part is never taken up: so the old version goes first, and the new comes last.
+        await rm(version, { force: true });
+        file = await open(part, 'w+');
+        if (next !== undefined) await writeFile(version, next);
+        sizeBytes = 0;
+        validator = next;
+      } catch (error) {
+        throw fileError(part, 'begun', error);
+      }
+    },
+    async append(bytes, totalBytes) {
+      try {
+        for (let written = 0; written < bytes.length; ) {
+          const { bytesWritten } = await file!.write(bytes, written, bytes.length - written, sizeBytes);
+          written += bytesWritten;
+          sizeBytes += bytesWritten;
+        }
+      } catch (error) {
+        throw writeError(part, sizeBytes, totalBytes, error);
+      }
+    },
+    async commit() {
+      try {
+        await file?.sync();
+        await rename(part, path);
+        await rm(version, { force: true });
+      } catch (error) {
+        throw fileError(part, 'moved into its place', error);
+      }
+    },
+    async close() {
+      await file?.close();
+      file = undefined;
+    },
+  };
+}
+
+function writeError(part: string, sizeBytes: number, totalBytes: number | undefined, cause: unknown): Error {
+  const code = errorCode(cause);
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return fileError(part, 'written', cause);
+  const needed = totalBytes === undefined ? 'more bytes' : `${totalBytes - sizeBytes} more bytes`;
+  return new SourceError(
+    `The disk is full: ${part} needs ${needed}; the ${sizeBytes} it has are kept.`,
+    'Free that much and start again to go on from there, or set XDG_CACHE_HOME to a larger disk.',
+    { cause },
+  );
+}

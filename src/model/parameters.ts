@@ -1,0 +1,127 @@
+import { ConfigError, MissingTensorError } from '../errors.ts';
+import type { Checkpoint, Dtype } from '../io/checkpoint.ts';
+import type { ModelConfig } from './config.ts';
+
+/** A parameter of a model. */
+export interface Parameter {
+  /** Name without prefix: `h.0.attn.c_attn.weight`. */
+  readonly name: string;
+  /** As stored, linear layers `[in, out]` (transformers' Conv1D); `lm_head.weight` `[vocabulary, d]`. */
+  readonly shape: readonly number[];
+  /** The config values that ask for it, for messages: `n_layer = 12`. */
+  readonly because: string;
+}
+
+const PREFIX = 'transformer.';
+const FLOATS: readonly Dtype[] = ['F64', 'F32', 'F16', 'BF16'];
+
+/** Every parameter of a model, in the order of its forward pass; lazily, so that an absurd layer count costs nothing. */
+export function* parametersOf(config: ModelConfig): Generator<Parameter> {
+  const { width: d, innerWidth: inner, vocabularySize, contextLength, layers } = config;
+  const n_embd = `n_embd = ${d}`;
+  const n_inner = `n_inner = ${inner}`;
+  const parameter = (name: string, shape: number[], ...because: string[]) => ({
+    name,
+    shape,
+    because: because.join(', '),
+  });
+
+  yield parameter('wte.weight', [vocabularySize, d], `vocab_size = ${vocabularySize}`, n_embd);
+  yield parameter('wpe.weight', [contextLength, d], `n_positions = ${contextLength}`, n_embd);
+  for (let layer = 0; layer < layers; layer++) {
+    const block = (name: string, shape: number[], ...because: string[]) =>
+      parameter(`h.${layer}.${name}`, shape, `n_layer = ${layers}`, ...because);
+    yield block('ln_1.weight', [d], n_embd);
+    yield block('ln_1.bias', [d], n_embd);
+    yield block('attn.c_attn.weight', [d, 3 * d], n_embd);
+    yield block('attn.c_attn.bias', [3 * d], n_embd);
+    yield block('attn.c_proj.weight', [d, d], n_embd);
+    yield block('attn.c_proj.bias', [d], n_embd);
+    yield block('ln_2.weight', [d], n_embd);
+    yield block('ln_2.bias', [d], n_embd);
+    yield block('mlp.c_fc.weight', [d, inner], n_embd, n_inner);
+    yield block('mlp.c_fc.bias', [inner], n_inner);
+    yield block('mlp.c_proj.weight', [inner, d], n_embd, n_inner);
+    yield block('mlp.c_proj.bias', [d], n_embd);
+  }
+  yield parameter('ln_f.weight', [d], n_embd);
+  yield parameter('ln_f.bias', [d], n_embd);
+  if (!config.tiedHead) yield parameter('lm_head.weight', [vocabularySize, d], 'tie_word_embeddings = false', n_embd);
+  if (config.headBias) yield parameter('lm_head.bias', [vocabularySize], 'lm_head_bias = true');
+}
+
+/**
+ * Finds every parameter of a model in a checkpoint, with or without the prefix `transformer.`. Other tensors (mask
+ * buffers, the copy of a tied head) are ignored.
+ * @returns Canonical name to stored name.
+ * @throws MissingTensorError for a parameter that is absent, has another shape or is not stored as floats.
+ * @throws ConfigError when the checkpoint holds more blocks than the config.
+ */
+export function resolveParameters(config: ModelConfig, checkpoint: Checkpoint): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const parameter of parametersOf(config)) names.set(parameter.name, resolve(parameter, config, checkpoint));
+
+  const extraBlock = `h.${config.layers}.ln_1.weight`;
+  if (storedName(extraBlock, checkpoint))
+    throw new ConfigError(
+      `${checkpoint.name} holds ${publishedName(extraBlock)}, a block more than n_layer = ${config.layers} in ${config.name}.`,
+      'Set n_layer to the number of blocks the weights have.',
+    );
+  const tiedCopy = 'lm_head.weight';
+  if (config.tiedHead && storedName(tiedCopy, checkpoint)) {
+    const shape = [config.vocabularySize, config.width];
+    resolve({ name: tiedCopy, shape, because: 'tie_word_embeddings = true' }, config, checkpoint);
+  }
+  return names;
+}
+
+/**
+ * A fingerprint of a model's weights as stored, whatever its shards, name prefixes and extra tensors. Holds one tensor
+ * at a time in memory.
+ * @returns The first 16 hex digits of the SHA-256 over a line `name dtype shape sha256` for each parameter, by name.
+ * @throws MissingTensorError, ConfigError as `resolveParameters`.
+ */
+export async function digest(checkpoint: Checkpoint, config: ModelConfig): Promise<string> {
+  const lines: string[] = [];
+  for (const [name, stored] of [...resolveParameters(config, checkpoint)].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const { dtype, shape } = checkpoint.tensors.get(stored)!;
+    lines.push(`${name} ${dtype} ${shape.join('x')} ${await sha256(await checkpoint.bytes(stored))}\n`);
+  }
+  return (await sha256(new TextEncoder().encode(lines.join('')))).slice(0, 16);
+}
+
+/** As transformers stores it today: the head stands outside the transformer. */
+function publishedName(name: string): string {
+  return name.startsWith('lm_head.') ? name : PREFIX + name;
+}
+
+function storedName(name: string, checkpoint: Checkpoint): string | undefined {
+  return [publishedName(name), name].find((candidate) => checkpoint.tensors.has(candidate));
+}
+
+function resolve({ name, shape, because }: Parameter, config: ModelConfig, checkpoint: Checkpoint): string {
+  const stored = storedName(name, checkpoint);
+  const reason = `(${because} in ${config.name})`;
+  if (stored === undefined)
+    throw new MissingTensorError(
+      `${publishedName(name)} is not in ${checkpoint.name} ${reason}.`,
+      'Is the checkpoint sharded? Pass the folder that holds model.safetensors.index.json. Is the config of another model? Pass the one that came with the weights.',
+    );
+  const found = checkpoint.tensors.get(stored)!;
+  if (found.shape.join() !== shape.join())
+    throw new MissingTensorError(
+      `${stored} in ${checkpoint.name} has the shape [${found.shape.join(', ')}], not [${shape.join(', ')}] ${reason}.`,
+      'Pass the config that came with the weights.',
+    );
+  if (!FLOATS.includes(found.dtype))
+    throw new MissingTensorError(
+      `${stored} in ${checkpoint.name} is stored as ${found.dtype}.`,
+      `Convert the weights to one of ${FLOATS.join(', ')}; quantized checkpoints are not supported.`,
+    );
+  return stored;
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

@@ -1,0 +1,112 @@
+import code from '../../shaders/matmul.wgsl?raw';
+import { ShapeError } from '../errors.ts';
+import type { AdapterKind } from '../gpu/adapter.ts';
+import type { Kernel } from '../gpu/shader.ts';
+import type { ActivationName } from '../reference/activation.ts';
+import { empty, type Tensor } from '../tensor/tensor.ts';
+import { activationIndex } from './activation.ts';
+import { expectSize } from './kernels.ts';
+
+/** What `matmul` does besides multiplying. */
+export interface MatmulOptions {
+  /** A is stored [K, M]. */
+  readonly transposeA?: boolean;
+  /** B is stored [N, K]. */
+  readonly transposeB?: boolean;
+  /** Added to every row, [N]. */
+  readonly bias?: Tensor;
+  /** Applied after the bias. */
+  readonly activation?: ActivationName;
+  /** Added last, [M, N]. */
+  readonly residual?: Tensor;
+}
+
+/** Sizes of a product; operands transposed as stored. */
+export interface MatmulShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+const shader = { file: 'shaders/matmul.wgsl', code };
+
+/** How the rows and columns of C are shared out: outputs per workgroup along N and M. */
+interface Way {
+  readonly entry: string;
+  readonly columns: number;
+  readonly rows: number;
+  readonly constants?: Record<string, number>;
+}
+
+/** The way to compute a product on an adapter; `matmul.wgsl` tells what each is for. */
+export function chooseWay(kind: AdapterKind, { m, n, k, transposeA, transposeB }: MatmulShape): Way {
+  if (kind === 'hardware') {
+    if (m > 16) return { entry: 'tiled', columns: 64, rows: 64 };
+    return transposeB
+      ? { entry: 'skinny', columns: 8, rows: m, constants: { SKINNY_X: 32, SKINNY_Y: 8, SLICES_ALONG_X: 1 } }
+      : { entry: 'skinny', columns: 32, rows: m, constants: { SKINNY_X: 32, SKINNY_Y: 8, SLICES_ALONG_X: 0 } };
+  }
+  if (!transposeA && !transposeB && n % 4 === 0) {
+    return m <= 3 ? { entry: 'row', columns: 128, rows: 1 } : { entry: 'direct', columns: 64, rows: 10 };
+  }
+  if (!transposeA && transposeB && k % 4 === 0) {
+    return m <= 3 ? { entry: 'row_nt', columns: 32, rows: 1 } : { entry: 'direct_nt', columns: 32, rows: 8 };
+  }
+  if (transposeA && !transposeB && m % 4 === 0 && n % 4 === 0) return { entry: 'direct_tn', columns: 64, rows: 8 };
+  return { entry: 'general', columns: 32, rows: 4 };
+}
+
+/** The kernel of a way with its epilogue; also used to warm pipelines up. */
+export function matmulKernel(way: Way, options: { bias: boolean; residual: boolean; activation: ActivationName }): Kernel {
+  return {
+    shader,
+    entry: way.entry,
+    constants: {
+      ...way.constants,
+      HAS_BIAS: Number(options.bias),
+      HAS_RESIDUAL: Number(options.residual),
+      ACTIVATION: activationIndex(options.activation),
+    },
+  };
+}
+
+/**
+ * C = act(op(A) op(B) + bias) + residual.
+ *
+ * @param a [M, K], [batch, M, K], or transposed as the options say.
+ * @param b [K, N], or [batch, K, N] for a matrix of its own for each of A.
+ * @returns [M, N] or [batch, M, N].
+ * @throws ShapeError when the inner sizes disagree, with both shapes.
+ */
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  const { transposeA = false, transposeB = false, bias, residual, activation = 'none' } = options;
+  const [a0 = 0, a1 = 0] = a.shape.slice(-2);
+  const [b0 = 0, b1 = 0] = b.shape.slice(-2);
+  const [m, k] = transposeA ? [a1, a0] : [a0, a1];
+  const [inner, n] = transposeB ? [b1, b0] : [b0, b1];
+  const batch = a.shape.length === 3 ? a.shape[0]! : 1;
+  const batchOfB = b.shape.length === 3 ? b.shape[0]! : 1;
+  if (inner !== k || (batchOfB !== batch && batchOfB !== 1) || a.shape.length < 2 || b.shape.length < 2) {
+    throw new ShapeError(
+      `Cannot multiply A [${a.shape}]${transposeA ? ' (transposed)' : ''} by B [${b.shape}]${transposeB ? ' (transposed)' : ''}.`,
+      'The columns of A must be as many as the rows of B, and the batches equal.',
+    );
+  }
+  if (bias) expectSize('The bias of a matmul', bias, [n]);
+  if (residual) expectSize('The residual of a matmul', residual, [batch, m, n]);
+
+  const c = empty(a.context, a.shape.length === 3 ? [batch, m, n] : [m, n], 'f32', 'matmul');
+  if (c.size === 0) return c;
+  const way = chooseWay(a.context.adapter.kind, { m, n, k, transposeA, transposeB });
+  const strides = [...(transposeA ? [1, m] : [k, 1]), ...(transposeB ? [1, k] : [n, 1])];
+  a.context.run({
+    kernel: matmulKernel(way, { bias: bias !== undefined, residual: residual !== undefined, activation }),
+    buffers: [a.buffer, b.buffer, bias?.buffer, residual?.buffer, c.buffer],
+    uniforms: [m, n, k, ...strides, m * k, batchOfB > 1 ? k * n : 0],
+    workgroups: [Math.ceil(n / way.columns), Math.ceil(m / way.rows), batch],
+    cost: 2 * batch * m * n * k,
+  });
+  return c;
+}

@@ -1,0 +1,10 @@
+/** Every operation in plain float64: the definition of correct. */
+export * from './activation.ts';
+export * from './attention.ts';
+export * from './distance.ts';
+export * from './elementwise.ts';
+export * from './embedding.ts';
+export * from './layernorm.ts';
+export * from './matmul.ts';
+export * from './softmax.ts';
+export * from './topk.ts';
