@@ -5,7 +5,7 @@ export type AdapterKind = 'hardware' | 'cpu';
 
 /** What is known of an adapter, for reports and for the choice of kernels. */
 export interface AdapterDescription {
-  /** Human-readable, never empty: "NVIDIA H100", "SwiftShader Device (Subzero)". */
+  /** Human-readable, never empty: "NVIDIA H100", "swiftshader-device-subzero-". */
   readonly name: string;
   readonly kind: AdapterKind;
   /** One sentence: why this adapter was taken. */
@@ -28,7 +28,7 @@ export function describeAdapter(
     /llvmpipe|lavapipe|swiftshader/.test(names) ||
     (info.vendor === '' && !features.has('core-features-and-limits'));
   return {
-    name: info.description || [info.vendor, info.architecture, info.device].filter(Boolean).join(' ') || 'unnamed adapter',
+    name: info.device || info.description || `${info.vendor} ${info.architecture}`.trim() || 'unnamed adapter',
     kind: kind ?? (looksLikeCpu ? 'cpu' : 'hardware'),
     reason,
     vendor: info.vendor,

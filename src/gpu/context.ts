@@ -1,4 +1,4 @@
-import { AdapterError, DeviceLostError, GpuError, OutOfMemoryError, PreimageError } from '../errors.ts';
+import { AdapterError, DeviceLostError, GpuError, OutOfMemoryError, type PreimageError } from '../errors.ts';
 import { type AdapterDescription, type AdapterKind, describeAdapter, requestDevice } from './adapter.ts';
 import { createPipelineCache, type PipelineCache } from './pipelines.ts';
 import { type BufferPool, createBufferPool, type PooledBuffer } from './pool.ts';
@@ -61,6 +61,8 @@ export interface Context {
   finish(): Promise<void>;
   /** Disposes everything tracked during `work` except what it returns (a value, or an array or record of values). */
   scope<T>(work: () => T): T;
+  /** Runs `work` outside all scopes: what it makes lives until it is disposed by hand. */
+  unscoped<T>(work: () => T): T;
   /** Hands a disposable to the innermost scope. */
   track(value: Disposable): void;
   /** Throws what went wrong since the last call, or DeviceLostError once the device is gone. */
@@ -168,6 +170,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
           'Pass one buffer, or undefined, for each.',
         );
       }
+      for (const buffer of buffers) if (buffer) expectBindable(device, buffer, pipeline.label);
       recorder.dispatch({ pipeline, buffers: buffers.map((buffer) => buffer ?? sentinel), uniforms, workgroups, cost });
     },
     take(sizeBytes, label) {
@@ -207,7 +210,11 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
         await timed(() => staging.mapAsync(1));
       } catch (cause) {
         await settle();
-        throw new GpuError(`Reading back ${total} bytes failed: ${cause}`, 'If the device was lost, create a new context.', { cause });
+        throw new GpuError(
+          `Reading back ${total} bytes failed: ${cause}`,
+          'If the device was lost, create a new context.',
+          { cause },
+        );
       }
       await settle();
       const bytes = staging.getMappedRange();
@@ -236,6 +243,14 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
         for (const value of tracked) value[Symbol.dispose]();
       }
     },
+    unscoped(work) {
+      const suspended = scopes.splice(0);
+      try {
+        return work();
+      } finally {
+        scopes.push(...suspended);
+      }
+    },
     track: (value) => void scopes.at(-1)?.add(value),
     destroy() {
       if (destroyed) return;
@@ -245,6 +260,15 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
     },
   };
   return context;
+}
+
+function expectBindable(device: GPUDevice, { sizeBytes }: PooledBuffer, label: string): void {
+  const limit = device.limits.maxStorageBufferBindingSize;
+  if (sizeBytes <= limit) return;
+  throw new OutOfMemoryError(
+    `${label} would bind a buffer of ${sizeBytes} bytes; this device allows ${limit}.`,
+    'Use fewer rows at a time, or create the context with a larger bindingBytes where the adapter allows it.',
+  );
 }
 
 async function browserAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter> {
@@ -265,7 +289,12 @@ async function browserAdapter(powerPreference: GPUPowerPreference = 'high-perfor
   return adapter;
 }
 
-function writeBytes(device: GPUDevice, buffer: PooledBuffer, offset: number, data: Uint8Array | Float32Array | Uint32Array): void {
+function writeBytes(
+  device: GPUDevice,
+  buffer: PooledBuffer,
+  offset: number,
+  data: Uint8Array | Float32Array | Uint32Array,
+): void {
   // writeBuffer takes multiples of four bytes.
   const whole = data.byteLength % 4 === 0 ? data : padToFour(data);
   device.queue.writeBuffer(buffer.gpu, offset, whole.buffer, whole.byteOffset, whole.byteLength);
@@ -278,8 +307,12 @@ function padToFour(data: Uint8Array | Float32Array | Uint32Array): Uint8Array {
 }
 
 function gpuError(message: string, error: GPUError): PreimageError {
-  if (typeof GPUOutOfMemoryError !== 'undefined' && error instanceof GPUOutOfMemoryError) return outOfMemory('A buffer', 0, error);
-  return new GpuError(`The GPU rejected a command: ${message}`, 'This is a bug in preimage or in an operation of your own; please report it.');
+  if (typeof GPUOutOfMemoryError !== 'undefined' && error instanceof GPUOutOfMemoryError)
+    return outOfMemory('A buffer', 0, error);
+  return new GpuError(
+    `The GPU rejected a command: ${message}`,
+    'This is a bug in preimage or in an operation of your own; please report it.',
+  );
 }
 
 function outOfMemory(what: string, sizeBytes: number, error: GPUError): OutOfMemoryError {

@@ -27,7 +27,10 @@ export interface PipelineCache {
 const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
 
 /** @param report Receives errors that surface after the synchronous call has returned. */
-export function createPipelineCache(device: GPUDevice, report: (error: Promise<Error | undefined>) => void): PipelineCache {
+export function createPipelineCache(
+  device: GPUDevice,
+  report: (error: Promise<Error | undefined>) => void,
+): PipelineCache {
   const ready = new Map<string, Pipeline>();
   const pending = new Map<string, Promise<void>>();
   const modules = new Map<string, GPUShaderModule>();
@@ -61,7 +64,11 @@ export function createPipelineCache(device: GPUDevice, report: (error: Promise<E
     return { module, descriptor, layout, bindings, label };
   }
 
-  function keep(kernel: Kernel, gpu: GPUComputePipeline, { layout, bindings, label }: ReturnType<typeof describe>): Pipeline {
+  function keep(
+    kernel: Kernel,
+    gpu: GPUComputePipeline,
+    { layout, bindings, label }: ReturnType<typeof describe>,
+  ): Pipeline {
     const pipeline = { kernel, gpu, layout, bindings, label, id: statistics.pipelinesCreated++ };
     ready.set(kernelKey(kernel), pipeline);
     return pipeline;
@@ -75,7 +82,9 @@ export function createPipelineCache(device: GPUDevice, report: (error: Promise<E
       const gpu = await device.createComputePipelineAsync(parts.descriptor);
       if (!ready.has(kernelKey(kernel))) keep(kernel, gpu, parts);
     } catch (cause) {
-      throw (await compilationError(parts.module, kernel)) ?? pipelineError(kernel, (await scope)?.message ?? String(cause));
+      throw (
+        (await compilationError(parts.module, kernel)) ?? pipelineError(kernel, (await scope)?.message ?? String(cause))
+      );
     }
     await scope;
   }
@@ -102,7 +111,11 @@ export function createPipelineCache(device: GPUDevice, report: (error: Promise<E
       await Promise.all(
         [...missing].map(async ([key, kernel]) => {
           if (!ready.has(key)) {
-            if (!pending.has(key)) pending.set(key, compile(kernel).finally(() => pending.delete(key)));
+            if (!pending.has(key))
+              pending.set(
+                key,
+                compile(kernel).finally(() => pending.delete(key)),
+              );
             await pending.get(key);
           }
           onProgress?.(++done, missing.size);

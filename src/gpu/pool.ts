@@ -96,9 +96,12 @@ export function createBufferPool(
   return {
     statistics,
     take(sizeBytes, label, notReleasedIn) {
-      const size = sizeClass(sizeBytes) <= device.limits.maxBufferSize ? sizeClass(sizeBytes) : Math.ceil(sizeBytes / 4) * 4;
+      // Rounding up must not push a tensor that fits over the limit.
+      const rounded = sizeClass(sizeBytes);
+      const size = rounded <= device.limits.maxStorageBufferBindingSize ? rounded : Math.ceil(sizeBytes / 4) * 4;
       const candidates = idle.get(size) ?? [];
-      const index = candidates.findLastIndex((buffer) => buffer.releasedIn !== notReleasedIn);
+      // The oldest that serves: a loop that asks for the same sizes then gets the same buffers, and finds its bind groups.
+      const index = oldest(candidates, (buffer) => buffer.releasedIn !== notReleasedIn);
       let buffer: PooledBuffer;
       if (index >= 0) {
         buffer = candidates.splice(index, 1)[0]!;
@@ -127,4 +130,12 @@ export function createBufferPool(
       statistics.liveBytes = statistics.idleBytes = 0;
     },
   };
+}
+
+function oldest(buffers: readonly PooledBuffer[], serves: (buffer: PooledBuffer) => boolean): number {
+  let best = -1;
+  buffers.forEach((buffer, i) => {
+    if (serves(buffer) && (best < 0 || buffer.id < buffers[best]!.id)) best = i;
+  });
+  return best;
 }

@@ -28,7 +28,10 @@ export function kernelCode({ shader, tiles }: Kernel): string {
   for (const [name, value] of Object.entries(tiles ?? {})) {
     const declaration = new RegExp(`^const ${name}: u32 = \\d+u;`, 'm');
     if (!declaration.test(code)) {
-      throw new ShaderError(`${shader.file} has no line "const ${name}: u32 = ...;".`, 'Declare it at the top level of the file.');
+      throw new ShaderError(
+        `${shader.file} has no line "const ${name}: u32 = ...;".`,
+        'Declare it at the top level of the file.',
+      );
     }
     code = code.replace(declaration, `const ${name}: u32 = ${value}u;`);
   }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { accessSync, chmodSync, constants, existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir, constants as osConstants, tmpdir, userInfo } from 'node:os';
+import { homedir, constants as osConstants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliDecompress } from 'node:zlib';
@@ -152,9 +152,8 @@ export async function unpackTar(archive: Buffer, folder: string): Promise<void> 
 
 /** `$XDG_CACHE_HOME/preimage`, else `~/.cache/preimage`, else a private folder of this user in the temporary folder. */
 function cacheFolder(): string {
-  const home = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
-  const folder = join(home, 'preimage');
   try {
+    const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'preimage');
     mkdirSync(folder, { recursive: true });
     accessSync(folder, constants.W_OK | constants.X_OK);
     return folder;
@@ -164,7 +163,7 @@ function cacheFolder(): string {
 }
 
 function privateTemporaryFolder(): string {
-  const { uid } = userInfo();
+  const uid = process.getuid?.();
   const folder = join(tmpdir(), `preimage-${uid}`);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   // Libraries are loaded from here, so a folder that another user has planted is refused.

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
@@ -16,7 +17,8 @@ export function defaultCacheFolder(env: Readonly<Record<string, string | undefin
 
 /**
  * Keeps downloads in a folder, at paths made from their URLs. A download in progress lies beside its place as `.part`,
- * with its version in `.part.version`, and moves there in one step when it is complete.
+ * with its version in `.part.version`, and moves there in one step when it is complete. Only one process at a time
+ * (`.part.lock`) takes up a part; others that want the same file meanwhile download it for themselves.
  */
 export function folderCache(folder: string = defaultCacheFolder()): FileCache {
   const locate = (key: string) => join(folder, ...cachePath(key));
@@ -34,21 +36,28 @@ export function folderCache(folder: string = defaultCacheFolder()): FileCache {
 }
 
 async function partWriter(path: string): Promise<CacheWriter> {
-  const part = `${path}.part`;
-  const version = `${part}.version`;
+  const lock = `${path}.part.lock`;
+  let owned = false;
+  let part = `${path}.part`;
+  let version = `${part}.version`;
   let file: FileHandle | undefined;
   let sizeBytes = 0;
   let validator: string | undefined;
   try {
     await mkdir(dirname(path), { recursive: true });
-    validator = await readFile(version, 'utf8').catch(() => undefined);
-    file = await open(part, 'r+').catch((error) => {
-      if (errorCode(error) === 'ENOENT') return undefined;
-      throw error;
-    });
-    if (validator !== undefined) sizeBytes = (await file?.stat())?.size ?? 0;
+    owned = await claim(lock);
+    if (!owned) {
+      part = `${path}.${randomUUID()}.part`;
+      version = `${part}.version`;
+    }
+    file = await openExisting(part);
+    if (file !== undefined) {
+      validator = await readFile(version, 'utf8').catch(() => undefined);
+      if (validator !== undefined) sizeBytes = (await file.stat()).size;
+    }
   } catch (error) {
     await file?.close();
+    if (owned) await rm(lock, { force: true });
     throw fileError(part, 'opened', error);
   }
 
@@ -96,8 +105,44 @@ async function partWriter(path: string): Promise<CacheWriter> {
     async close() {
       await file?.close();
       file = undefined;
+      for (const leftover of owned ? [lock] : [part, version]) await rm(leftover, { force: true });
     },
   };
+}
+
+async function openExisting(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r+');
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Takes the lock unless a running process holds it. */
+async function claim(lock: string): Promise<boolean> {
+  for (let tries = 0; tries < 2; tries++) {
+    try {
+      await writeFile(lock, String(process.pid), { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw error;
+    }
+    if (isRunning(Number(await readFile(lock, 'utf8').catch(() => '')))) return false;
+    await rm(lock, { force: true });
+  }
+  return false;
+}
+
+function isRunning(pid: number): boolean {
+  // A lock still without a number was taken this instant.
+  if (!Number.isSafeInteger(pid) || pid <= 0) return true;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
+  }
 }
 
 function writeError(part: string, sizeBytes: number, totalBytes: number | undefined, cause: unknown): Error {

@@ -30,12 +30,12 @@ export interface CacheWriter {
 /** Where a key goes below a cache's root: nested names that every file system takes. */
 export function cachePath(key: string): string[] {
   // encodeURIComponent leaves '*' and '.' alone: Windows refuses the first, '.' and '..' would climb.
-  const escape = (name: string) =>
+  const escaped = (name: string) =>
     encodeURIComponent(name)
       .replaceAll('*', '%2A')
       .replace(/^\.+$/, (dots) => '%2E'.repeat(dots.length));
   return key
     .split('/')
     .filter((name) => name !== '')
-    .flatMap((name) => escape(name).match(/.{1,200}/g)!);
+    .flatMap((name) => escaped(name).match(/.{1,200}/g)!);
 }

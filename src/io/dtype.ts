@@ -84,13 +84,13 @@ function numbers(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): ArrayLike<number
     case 'F32':
       return new Float32Array(...where);
     case 'F16':
-      return Float32Array.from(new Uint16Array(...where), decodeF16);
+      return widenF16(new Uint16Array(...where));
     case 'BF16':
-      return Float32Array.from(new Uint16Array(...where), decodeBF16);
+      return widenBF16(new Uint16Array(...where));
     case 'I64':
-      return Float64Array.from({ length: where[2] }, numberAt(new BigInt64Array(...where)));
+      return Float64Array.from(new BigInt64Array(...where) as Iterable<bigint>, Number);
     case 'U64':
-      return Float64Array.from({ length: where[2] }, numberAt(new BigUint64Array(...where)));
+      return Float64Array.from(new BigUint64Array(...where) as Iterable<bigint>, Number);
     case 'I32':
       return new Int32Array(...where);
     case 'U32':
@@ -107,7 +107,20 @@ function numbers(dtype: Dtype, bytes: Uint8Array<ArrayBuffer>): ArrayLike<number
   }
 }
 
-const numberAt = (values: BigInt64Array | BigUint64Array) => (_: unknown, i: number) => Number(values[i]);
+let f16Values: Float32Array | undefined;
+
+function widenF16(bits: Uint16Array): Float32Array {
+  f16Values ??= Float32Array.from({ length: 65536 }, (_, pattern) => decodeF16(pattern));
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = f16Values[bits[i]];
+  return values;
+}
+
+function widenBF16(bits: Uint16Array): Float32Array {
+  const patterns = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) patterns[i] = bits[i] << 16;
+  return new Float32Array(patterns.buffer);
+}
 
 /**
  * Values of stored little-endian bytes as f32 (F64 and wide integers round to nearest).

@@ -2,7 +2,7 @@ import { InputError } from '../errors.ts';
 import { attention } from '../reference/attention.ts';
 import { embedding } from '../reference/embedding.ts';
 import { layernorm } from '../reference/layernorm.ts';
-import { matmul } from '../reference/matmul.ts';
+import { type MatmulOptions, matmul } from '../reference/matmul.ts';
 import { countRows } from '../reference/shape.ts';
 import type { ModelConfig } from './config.ts';
 import { parametersOf } from './parameters.ts';
@@ -57,33 +57,31 @@ function referenceModel(config: ModelConfig, weight: (name: string) => Float32Ar
   const norm = (x: ArrayLike<number>, name: string) =>
     layernorm(x, weight(`${name}.weight`), weight(`${name}.bias`), layerNormEpsilon).y;
 
-  const linear = (x: Float64Array, name: string, n: number, extra: { residual?: Float64Array; activate?: boolean }) => {
+  /** `activation(x W + b) + residual`, W stored `[in, n]`. */
+  function linear(
+    x: Float64Array,
+    name: string,
+    n: number,
+    extra: Pick<MatmulOptions, 'activation' | 'residual'> = {},
+  ) {
     const w = weight(`${name}.weight`); // (k, n)
     const k = w.length / n;
-    const activation = extra.activate ? config.activation : 'none';
-    const options = {
-      m: x.length / k,
-      n,
-      k,
-      bias: weight(`${name}.bias`),
-      activation,
-      residual: extra.residual,
-    } as const;
-    return matmul(x, w, options); // (m, n)
-  };
+    return matmul(x, w, { m: x.length / k, n, k, bias: weight(`${name}.bias`), ...extra }); // (m, n)
+  }
 
   /** One block; with `append`, row r sees the prefix and the rows before it, and all rows are appended. */
   function block(x: Float64Array, layer: number, prefix: ReferencePrefix, append: boolean): Float64Array {
     const n = x.length / d;
     const at = `h.${layer}`;
-    const qkv = linear(norm(x, `${at}.ln_1`), `${at}.attn.c_attn`, 3 * d, {}); // (n, 3d)
+    const qkv = linear(norm(x, `${at}.ln_1`), `${at}.attn.c_attn`, 3 * d); // (n, 3d)
     if (append) appendKeyValues(prefix, layer, qkv, d);
     const { keys, values } = prefix.layers[layer];
     const seen = Array.from({ length: n }, (_, r) => prefix.length + (append ? r : 0));
     const cache = { keys, values, capacity: keys.length / d, slots: new Uint8Array(n), seen };
     const mixed = attention(qkv, cache, { heads, headDim, scale: config.attentionScale(layer) }); // (n, d)
     const middle = linear(mixed, `${at}.attn.c_proj`, d, { residual: x }); // (n, d)
-    const hidden = linear(norm(middle, `${at}.ln_2`), `${at}.mlp.c_fc`, innerWidth, { activate: true }); // (n, inner)
+    const { activation } = config;
+    const hidden = linear(norm(middle, `${at}.ln_2`), `${at}.mlp.c_fc`, innerWidth, { activation }); // (n, inner)
     return linear(hidden, `${at}.mlp.c_proj`, d, { residual: middle }); // (n, d)
   }
 

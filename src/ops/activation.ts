@@ -5,13 +5,26 @@ import { empty, type Tensor } from '../tensor/tensor.ts';
 import { elementGrid } from './kernels.ts';
 
 /** The number by which shaders know each activation. */
-const NAMES: readonly ActivationName[] = ['none', 'gelu_new', 'gelu', 'gelu_fast', 'relu', 'leaky_relu', 'silu', 'tanh'];
+const NAMES: readonly ActivationName[] = [
+  'none',
+  'gelu_new',
+  'gelu',
+  'gelu_fast',
+  'relu',
+  'leaky_relu',
+  'silu',
+  'tanh',
+];
 
 /** The `override ACTIVATION` value of a name. */
 export const activationIndex = (name: ActivationName): number => NAMES.indexOf(name);
 
 const shader = { file: 'shaders/activation.wgsl', code };
-const kernel = (name: ActivationName): Kernel => ({ shader, entry: 'main', constants: { ACTIVATION: activationIndex(name) } });
+const kernel = (name: ActivationName): Kernel => ({
+  shader,
+  entry: 'main',
+  constants: { ACTIVATION: activationIndex(name) },
+});
 
 /** Applies an activation to every element; formulas as in `reference/activation.ts`. */
 export function activation(x: Tensor, name: ActivationName): Tensor {

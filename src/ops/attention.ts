@@ -1,5 +1,5 @@
-import appendCode from '../../shaders/kv-append.wgsl?raw';
 import code from '../../shaders/attention.wgsl?raw';
+import appendCode from '../../shaders/kv-append.wgsl?raw';
 import { ShapeError } from '../errors.ts';
 import type { Context } from '../gpu/context.ts';
 import { f32 } from '../gpu/uniforms.ts';
@@ -65,13 +65,19 @@ export function uploadVisibility(context: Context, { slots, seen }: Visibility):
  * @param qkv [rows, 3 width]: queries, keys and values side by side.
  * @returns [rows, width]
  */
-export function attention(qkv: Tensor, cache: LayerCache, visibility: VisibilityTensors, shape: AttentionShape): Tensor {
+export function attention(
+  qkv: Tensor,
+  cache: LayerCache,
+  visibility: VisibilityTensors,
+  shape: AttentionShape,
+): Tensor {
   const { context } = qkv;
   const [, capacity = 0, width = 0] = cache.keys.shape;
   const rows = visibility.count;
   expectSize('The queries, keys and values of an attention', qkv, [rows, 3 * width]);
   const { heads, scale, window = 0 } = shape;
-  if (width % heads !== 0) throw new ShapeError(`${heads} heads do not divide the width ${width}.`, 'Check n_head and n_embd.');
+  if (width % heads !== 0)
+    throw new ShapeError(`${heads} heads do not divide the width ${width}.`, 'Check n_head and n_embd.');
   const y = empty(context, [rows, width], 'f32', 'attention');
   const cpu = context.adapter.kind === 'cpu';
   context.run({

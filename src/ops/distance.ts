@@ -16,7 +16,10 @@ export function distance(x: Tensor, targets: Tensor): Tensor {
   const { rows, width } = matrixShape(x);
   const target = matrixShape(targets);
   if (target.width !== width || (target.rows !== 1 && target.rows !== rows)) {
-    throw new ShapeError(`No distance from [${x.shape}] to [${targets.shape}].`, 'Give one target row, or one for each row.');
+    throw new ShapeError(
+      `No distance from [${x.shape}] to [${targets.shape}].`,
+      'Give one target row, or one for each row.',
+    );
   }
   const distances = empty(x.context, [rows], 'f32', 'distance');
   x.context.run({

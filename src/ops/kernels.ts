@@ -40,6 +40,9 @@ export const rowGrid = (context: Context, rows: number): [x: number, y: number] 
 export function expectSize(what: string, tensor: Tensor, shape: readonly number[]): void {
   const size = shape.reduce((product, n) => product * n, 1);
   if (tensor.size !== size) {
-    throw new ShapeError(`${what} is [${tensor.shape}]; [${shape}] is needed.`, 'Check the operands of this operation.');
+    throw new ShapeError(
+      `${what} is [${tensor.shape}]; [${shape}] is needed.`,
+      'Check the operands of this operation.',
+    );
   }
 }

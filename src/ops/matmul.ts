@@ -59,7 +59,10 @@ export function chooseWay(kind: AdapterKind, { m, n, k, transposeA, transposeB }
 }
 
 /** The kernel of a way with its epilogue; also used to warm pipelines up. */
-export function matmulKernel(way: Way, options: { bias: boolean; residual: boolean; activation: ActivationName }): Kernel {
+export function matmulKernel(
+  way: Way,
+  options: { bias: boolean; residual: boolean; activation: ActivationName },
+): Kernel {
   return {
     shader,
     entry: way.entry,

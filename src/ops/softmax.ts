@@ -8,7 +8,11 @@ function overRows(x: Tensor, logarithm: boolean): Tensor {
   const { rows, width } = matrixShape(x);
   const y = empty(x.context, x.shape, 'f32', 'softmax');
   x.context.run({
-    kernel: { shader, entry: 'main', constants: { ...rowLayout(x.context.adapter.kind), LOGARITHM: Number(logarithm) } },
+    kernel: {
+      shader,
+      entry: 'main',
+      constants: { ...rowLayout(x.context.adapter.kind), LOGARITHM: Number(logarithm) },
+    },
     buffers: [x.buffer, y.buffer],
     uniforms: [rows, width],
     workgroups: rowGrid(x.context, rows),

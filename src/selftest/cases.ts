@@ -9,8 +9,8 @@ import { type MatmulOptions, matmul } from '../ops/matmul.ts';
 import { logSoftmax, softmax } from '../ops/softmax.ts';
 import { topk } from '../ops/topk.ts';
 import type { ActivationName } from '../reference/activation.ts';
-import * as reference from '../reference/index.ts';
 import type { Bounds } from '../reference/agree.ts';
+import * as reference from '../reference/index.ts';
 import { seededRandom } from '../reference/random.ts';
 import { type Tensor, upload } from '../tensor/tensor.ts';
 
@@ -72,7 +72,12 @@ function matmulCase(
     },
     want: () =>
       reference.matmul(a, b, {
-        m, n, k, batch: copies, transposeA, transposeB,
+        m,
+        n,
+        k,
+        batch: copies,
+        transposeA,
+        transposeB,
         ...(epilogue && { bias, activation: epilogue, residual }),
       }),
   };
@@ -89,16 +94,31 @@ function layernormCase(rows: number, width: number, offset = 0): Case {
   const run = (c: Context) => layernorm(upload(c, x, [rows, width]), upload(c, gain), upload(c, bias), 1e-5);
   const want = () => reference.layernorm(x, gain, bias, 1e-5).y;
   const bounds = { rel: 1e-5, abs: 3e-6 };
-  return { ...rowCase('layernorm', rows, width, run, want, bounds), name: `${rows}x${width}${offset ? ` around ${offset}` : ''}` };
+  return {
+    ...rowCase('layernorm', rows, width, run, want, bounds),
+    name: `${rows}x${width}${offset ? ` around ${offset}` : ''}`,
+  };
 }
 
 function softmaxCases(rows: number, width: number, std: number): Case[] {
   const x = normal(8, rows * width, std);
   const input = (c: Context) => upload(c, x, [rows, width]);
   return [
-    rowCase('softmax', rows, width, (c) => softmax(input(c)), () => reference.softmax(x, width)),
+    rowCase(
+      'softmax',
+      rows,
+      width,
+      (c) => softmax(input(c)),
+      () => reference.softmax(x, width),
+    ),
     {
-      ...rowCase('softmax', rows, width, (c) => logSoftmax(input(c)), () => reference.logSoftmax(x, width)),
+      ...rowCase(
+        'softmax',
+        rows,
+        width,
+        (c) => logSoftmax(input(c)),
+        () => reference.logSoftmax(x, width),
+      ),
       name: `log ${rows}x${width}`,
       // The logarithm of a sum near 1 keeps an absolute error of one rounding of the largest exponent.
       bounds: { rel: 1e-5, abs: 4e-6 },
@@ -118,7 +138,13 @@ function activationCase(name: ActivationName): Case {
   };
 }
 
-function attentionCase(heads: number, headDim: number, seen: readonly number[], slotOf: (row: number) => number, window?: number): Case {
+function attentionCase(
+  heads: number,
+  headDim: number,
+  seen: readonly number[],
+  slotOf: (row: number) => number,
+  window?: number,
+): Case {
   const width = heads * headDim;
   const rows = seen.length;
   const capacity = Math.max(1, ...seen);
@@ -237,9 +263,27 @@ function elementwiseCases(): Case[] {
   const inside = (i: number) => i % width >= 3 && i % width < 8;
   const bounds = { rel: 1e-6, abs: 1e-7 };
   return [
-    { op: 'elementwise', name: 'add', bounds, run: (c) => add(matrix(c, a), matrix(c, b)), want: () => reference.add(a, b) },
-    { op: 'elementwise', name: 'add a row', bounds, run: (c) => add(matrix(c, a), upload(c, row)), want: () => reference.add(a, repeated) },
-    { op: 'elementwise', name: 'scale', bounds, run: (c) => scale(matrix(c, a), -2.5), want: () => reference.scale(a, -2.5) },
+    {
+      op: 'elementwise',
+      name: 'add',
+      bounds,
+      run: (c) => add(matrix(c, a), matrix(c, b)),
+      want: () => reference.add(a, b),
+    },
+    {
+      op: 'elementwise',
+      name: 'add a row',
+      bounds,
+      run: (c) => add(matrix(c, a), upload(c, row)),
+      want: () => reference.add(a, repeated),
+    },
+    {
+      op: 'elementwise',
+      name: 'scale',
+      bounds,
+      run: (c) => scale(matrix(c, a), -2.5),
+      want: () => reference.scale(a, -2.5),
+    },
     {
       op: 'elementwise',
       name: 'take columns',
@@ -261,7 +305,16 @@ function elementwiseCases(): Case[] {
   ];
 }
 
-const ACTIVATIONS: readonly ActivationName[] = ['none', 'gelu_new', 'gelu', 'gelu_fast', 'relu', 'leaky_relu', 'silu', 'tanh'];
+const ACTIVATIONS: readonly ActivationName[] = [
+  'none',
+  'gelu_new',
+  'gelu',
+  'gelu_fast',
+  'relu',
+  'leaky_relu',
+  'silu',
+  'tanh',
+];
 const TRANSPOSES: readonly Transposes[] = ['NN', 'NT', 'TN', 'TT'];
 
 /** Every kernel over sizes that divide nothing and sizes that divide everything. */
@@ -269,7 +322,18 @@ export function kernelCases(): Case[] {
   const causal = (n: number) => Array.from({ length: n }, (_, t) => t);
   return [
     ...TRANSPOSES.flatMap((t) =>
-      ([[1, 1, 1], [3, 5, 7], [64, 64, 64], [63, 65, 63], [20, 100, 48], [17, 257, 65], [1, 257, 64], [2, 128, 60]] as const).map((s) => matmulCase(s, t)),
+      (
+        [
+          [1, 1, 1],
+          [3, 5, 7],
+          [64, 64, 64],
+          [63, 65, 63],
+          [20, 100, 48],
+          [17, 257, 65],
+          [1, 257, 64],
+          [2, 128, 60],
+        ] as const
+      ).map((s) => matmulCase(s, t)),
     ),
     matmulCase([128, 192, 768]),
     matmulCase([5, 20, 3072]),
@@ -279,7 +343,17 @@ export function kernelCases(): Case[] {
     ...ACTIVATIONS.map((epilogue) => matmulCase([13, 36, 24], 'NN', { epilogue })),
     matmulCase([2, 36, 24], 'NT', { epilogue: 'gelu_new' }),
     matmulCase([5, 7, 3], 'NN', { epilogue: 'gelu', batch: 2 }),
-    ...([[1, 1], [3, 7], [65, 63], [64, 64], [5, 257], [65537, 16], [2, 3072]] as const).map(([rows, width]) => layernormCase(rows, width)),
+    ...(
+      [
+        [1, 1],
+        [3, 7],
+        [65, 63],
+        [64, 64],
+        [5, 257],
+        [65537, 16],
+        [2, 3072],
+      ] as const
+    ).map(([rows, width]) => layernormCase(rows, width)),
     layernormCase(9, 65, 100),
     ...softmaxCases(65, 257, 4),
     ...softmaxCases(3, 1, 1),
@@ -298,7 +372,14 @@ export function kernelCases(): Case[] {
     embeddingCase(65, 97, 33, 97, true),
     embeddingCase(65, 97, 33, 20, true),
     embeddingCase(257, 11, 7, 4, false),
-    ...([[1, 1], [65, 63], [257, 192], [65537, 3]] as const).map(([rows, width]) => distanceCase(rows, width, false)),
+    ...(
+      [
+        [1, 1],
+        [65, 63],
+        [257, 192],
+        [65537, 3],
+      ] as const
+    ).map(([rows, width]) => distanceCase(rows, width, false)),
     distanceCase(65, 257, true),
     ...topkCases(3, 65, 5),
     ...topkCases(1, 4097, 16),

@@ -22,7 +22,10 @@ export async function runCase(context: Context, kernelCase: Case): Promise<CaseR
  * Compares every kernel with the float64 reference on this device.
  * @param onResult Called after each case.
  */
-export async function selftest(context: Context, onResult?: (result: CaseResult, done: number, total: number) => void): Promise<CaseResult[]> {
+export async function selftest(
+  context: Context,
+  onResult?: (result: CaseResult, done: number, total: number) => void,
+): Promise<CaseResult[]> {
   const cases = kernelCases();
   const results: CaseResult[] = [];
   for (const kernelCase of cases) {

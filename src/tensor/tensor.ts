@@ -45,7 +45,10 @@ function make(context: Context, shape: readonly number[], type: ElementType, sto
     storage,
     get buffer() {
       if (disposed) {
-        throw new ShapeError(`A tensor [${shape}] is used after dispose().`, 'Dispose it later, or return it from its scope.');
+        throw new ShapeError(
+          `A tensor [${shape}] is used after dispose().`,
+          'Dispose it later, or return it from its scope.',
+        );
       }
       return storage.buffer;
     },
@@ -73,7 +76,10 @@ export function upload(
   label = 'upload',
 ): Tensor {
   if (sizeOf(shape) !== data.length) {
-    throw new ShapeError(`${data.length} values do not fill [${shape}].`, 'Pass as many values as the shape has elements.');
+    throw new ShapeError(
+      `${data.length} values do not fill [${shape}].`,
+      'Pass as many values as the shape has elements.',
+    );
   }
   const type = data instanceof Uint32Array ? 'u32' : 'f32';
   return make(context, shape, type, { buffer: context.upload(data, label), owners: 0 });
@@ -91,6 +97,11 @@ export function reshape(tensor: Tensor, shape: readonly number[]): Tensor {
     );
   }
   return make(tensor.context, shape, tensor.type, tensor.storage);
+}
+
+/** A second owner of the same elements that outlives the scope it is made in; to be disposed by hand. */
+export function share(tensor: Tensor): Tensor {
+  return tensor.context.unscoped(() => reshape(tensor, tensor.shape));
 }
 
 /** Copies `count` rows from row `first` of a matrix [rows, width] into a tensor of their own [count, width]. */

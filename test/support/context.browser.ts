@@ -1,4 +1,9 @@
 import { createContext } from '../../src/gpu/context.ts';
+import { urlSource } from '../../src/io/http.ts';
+import type { Source } from '../../src/io/source.ts';
 
 /** A context on the browser's adapter. */
 export const testContext = () => createContext();
+
+/** A folder of the checkout, by its path from the root, as Vite serves it. */
+export const checkoutSource = (path: string): Source => urlSource(new URL(`../../${path}/`, import.meta.url).href);

@@ -1,0 +1,53 @@
+import { ShapeError } from '../errors.ts';
+import { share, type Tensor } from '../tensor/tensor.ts';
+
+/** Activations inside a block, by TransformerLens's names; rows are [n, width], heads side by side. */
+type BlockPoint =
+  | 'hook_resid_pre' // (n, d)
+  | 'attn.hook_q' // (n, d)
+  | 'attn.hook_k' // (n, d)
+  | 'attn.hook_v' // (n, d)
+  | 'attn.hook_z' // (n, d), before W_O
+  | 'hook_attn_out' // (n, d)
+  | 'hook_resid_mid' // (n, d)
+  | 'mlp.hook_pre' // (n, inner)
+  | 'mlp.hook_post' // (n, inner)
+  | 'hook_mlp_out' // (n, d)
+  | 'hook_resid_post'; // (n, d)
+
+/** Where a forward pass can be watched or changed. */
+export type HookPoint = 'hook_embed' | 'hook_pos_embed' | `blocks.${number}.${BlockPoint}` | 'ln_final.hook_output';
+
+/** Called with an activation; what it returns, if anything, takes its place. */
+export type Hook = (value: Tensor) => Tensor | undefined;
+
+/** Hooks by the point they stand at. Points without one cost nothing: fused kernels never make their values. */
+export type Hooks = ReadonlyMap<HookPoint, Hook>;
+
+/** Hooks that keep the activations of the named points; the caller disposes them. */
+export function capture(points: readonly HookPoint[]): { hooks: Hooks; values: Map<HookPoint, Tensor> } {
+  const values = new Map<HookPoint, Tensor>();
+  const keep =
+    (point: HookPoint): Hook =>
+    (value) => {
+      values.set(point, share(value));
+      return undefined;
+    };
+  return { hooks: new Map(points.map((point) => [point, keep(point)])), values };
+}
+
+/**
+ * The value at a point, after its hook.
+ * @throws ShapeError when a hook returns another shape.
+ */
+export function tap(hooks: Hooks | undefined, point: HookPoint, value: Tensor): Tensor {
+  const replacement = hooks?.get(point)?.(value);
+  if (!replacement) return value;
+  if (replacement.shape.join() !== value.shape.join()) {
+    throw new ShapeError(
+      `The hook at ${point} returned [${replacement.shape}] in place of [${value.shape}].`,
+      'Return a tensor of the same shape, or undefined.',
+    );
+  }
+  return replacement;
+}

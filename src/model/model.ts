@@ -1,0 +1,75 @@
+import { InputError } from '../errors.ts';
+import type { Context } from '../gpu/context.ts';
+import type { LayerCache, VisibilityTensors } from '../ops/attention.ts';
+import type { Table } from '../ops/embedding.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { ModelConfig } from './config.ts';
+import type { Hooks } from './hooks.ts';
+
+/** What the rows of one block attend to. */
+export interface Attend {
+  readonly cache: LayerCache;
+  readonly visibility: VisibilityTensors;
+  /** Where the keys and values of the rows go, slot * capacity + position; absent when they are not kept. */
+  readonly append?: Tensor;
+}
+
+/** A language model on a GPU. Rows are residual states [n, d]; every family offers this interface. */
+export interface LanguageModel extends Disposable {
+  readonly context: Context;
+  readonly config: ModelConfig;
+  /** The token embedding, `wte`. */
+  readonly tokenTable: Table;
+  /** Residual state 0 of tokens at positions, [n, d]. */
+  embed(ids: Uint32Array, positions: Uint32Array, hooks?: Hooks): Tensor;
+  /** The residual state after block `layer` (from 0) of rows that carry the state before it, [n, d]. */
+  block(x: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor;
+  /** Logits [n, vocabulary] of rows of residual state L, the state before the final norm. */
+  logits(rows: Tensor, hooks?: Hooks): Tensor;
+  dispose(): void;
+}
+
+/**
+ * Checks token ids that start at `firstPosition` of a sequence.
+ * @throws InputError for an empty prompt, an id outside the vocabulary, a prompt over the context.
+ */
+export function checkIds(
+  { vocabularySize, contextLength, name }: ModelConfig,
+  ids: ArrayLike<number>,
+  firstPosition = 0,
+): void {
+  if (ids.length === 0) throw new InputError('The prompt is empty.', 'Give at least one token.');
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
+      throw new InputError(
+        `Token id ${id} (number ${i + 1} of ${ids.length}) is not in the vocabulary of ${vocabularySize}.`,
+        'Use the tokenizer that belongs to the model.',
+      );
+    }
+  }
+  const length = firstPosition + ids.length;
+  if (length > contextLength) {
+    throw new InputError(
+      `The prompt has ${length} tokens; the model has ${contextLength} positions (n_positions in ${name}).`,
+      `Shorten it by ${length - contextLength} tokens.`,
+    );
+  }
+}
+
+/**
+ * Checks a layer number: residual state 0 is the embedding, L the state after the last block.
+ * @throws InputError
+ */
+export function checkLayer({ layers }: ModelConfig, layer: number): void {
+  if (!Number.isInteger(layer) || layer < 0 || layer > layers) {
+    throw new InputError(
+      `Layer ${layer} does not exist.`,
+      `Use 0 (the embedding) to ${layers} (after the last block, before the final LayerNorm).`,
+    );
+  }
+}
+
+/** first, first + 1, ... as positions or visible lengths. */
+export const countFrom = (first: number, count: number): Uint32Array =>
+  Uint32Array.from({ length: count }, (_, i) => first + i);

@@ -1,0 +1,76 @@
+import type { Context } from '../gpu/context.ts';
+import type { Checkpoint } from '../io/checkpoint.ts';
+import type { Table } from '../ops/embedding.ts';
+import { empty, type Tensor } from '../tensor/tensor.ts';
+import type { ModelConfig } from './config.ts';
+import { parametersOf, resolveParameters } from './parameters.ts';
+
+/** Called while weights go to the GPU. */
+export type OnLoad = (loadedBytes: number, totalBytes: number) => void;
+
+/** Parameters on the GPU, f32, by canonical name; matrices over the binding limit in chunks of rows. */
+export interface Weights {
+  /** A parameter that fits one binding, as all but vocabulary matrices do. */
+  tensor(name: string): Tensor;
+  /** A matrix [rows, width], in chunks where it must be. */
+  table(name: string): Table;
+  dispose(): void;
+}
+
+const PIECE_ELEMENTS = 4 * 2 ** 20;
+
+/**
+ * Uploads every parameter, a piece at a time: the CPU never holds more than 16 MiB of weights.
+ * @throws MissingTensorError, OutOfMemoryError, SourceError
+ */
+export async function loadWeights(
+  context: Context,
+  config: ModelConfig,
+  checkpoint: Checkpoint,
+  onLoad?: OnLoad,
+): Promise<Weights> {
+  const names = resolveParameters(config, checkpoint);
+  const parameters = [...parametersOf(config)];
+  const sizeBytes = ({ shape }: { shape: readonly number[] }) => 4 * shape.reduce((product, n) => product * n, 1);
+  const totalBytes = parameters.reduce((sum, parameter) => sum + sizeBytes(parameter), 0);
+  const tables = new Map<string, Table>();
+  let loadedBytes = 0;
+
+  const dispose = () => {
+    for (const { chunks } of tables.values()) for (const chunk of chunks) chunk.dispose();
+  };
+
+  async function load(name: string, shape: readonly number[]): Promise<Table> {
+    const [rows, width] = shape.length === 2 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
+    // Vector loads need chunks of whole rows in multiples of four.
+    const fitting = Math.floor(context.device.limits.maxStorageBufferBindingSize / (4 * width));
+    const chunkRows = fitting >= rows ? rows : Math.floor(fitting / 4) * 4;
+    const chunks: Tensor[] = [];
+    for (let first = 0; first < rows; first += chunkRows) {
+      const count = Math.min(chunkRows, rows - first);
+      const chunk = empty(context, shape.length === 2 ? [count, width] : shape, 'f32', name);
+      chunks.push(chunk);
+      for (let done = 0; done < chunk.size; done += PIECE_ELEMENTS) {
+        const end = Math.min(done + PIECE_ELEMENTS, chunk.size);
+        const values = await checkpoint.float32(names.get(name)!, first * width + done, first * width + end);
+        context.write(chunk.buffer, 4 * done, values);
+        loadedBytes += values.byteLength;
+        onLoad?.(loadedBytes, totalBytes);
+      }
+    }
+    return { rows, width, chunks };
+  }
+
+  try {
+    for (const { name, shape } of parameters) tables.set(name, await load(name, shape));
+    await context.finish();
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  return {
+    tensor: (name) => tables.get(name)!.chunks[0]!,
+    table: (name) => tables.get(name)!,
+    dispose,
+  };
+}
