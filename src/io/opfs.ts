@@ -84,7 +84,12 @@ async function segmentWriter(key: string, folder: FileSystemDirectoryHandle): Pr
             segment = await file.createWritable();
             segmentSize = 0;
           }
-          await segment.write(bytes as Uint8Array<ArrayBuffer>);
+          const stream = segment;
+          await stream.write(bytes as Uint8Array<ArrayBuffer>).catch((error) => {
+            // A stream that failed once cannot be closed any more: what this segment held is lost.
+            segment = undefined;
+            throw error;
+          });
           sizeBytes += bytes.length;
           segmentSize += bytes.length;
           if (segmentSize >= SEGMENT_BYTES) await closeSegment();

@@ -9,7 +9,8 @@ export interface Tokenizer {
   readonly vocabularySize: number;
   /**
    * The ids of a text. No token is added; special tokens written out, such as `<|endoftext|>`, become their own id.
-   * @throws InputError for text that the vocabulary cannot spell.
+   * What a BPE vocabulary without all bytes and without an unknown token cannot spell is left out, as in the library.
+   * @throws InputError for a piece of text that has neither a token nor an unknown token.
    */
   encode(text: string): Uint32Array<ArrayBuffer>;
   /**

@@ -1,6 +1,6 @@
 import { InputError, ShapeError } from '../errors.ts';
 import { uploadVisibility, type Visibility } from '../ops/attention.ts';
-import { type Tensor, upload } from '../tensor/tensor.ts';
+import { reshape, type Tensor, upload } from '../tensor/tensor.ts';
 import type { Hooks } from './hooks.ts';
 import { checkLayer, type LanguageModel } from './model.ts';
 import { createPrefixCache, type PrefixCache } from './prefix-cache.ts';
@@ -68,7 +68,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
         if (x !== rows) x.dispose();
         x = y;
       }
-      return x;
+      return x === rows ? reshape(rows, rows.shape) : x;
     });
   }
 

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { SafeTensor } from 'safetensors/dist/safetensors.es.js';
 import { expect, test } from 'vitest';
@@ -40,16 +39,12 @@ test('the npm package safetensors reads our files as we do', async () => {
 test.skipIf(!existsSync(fixtures)).each(['gpt2-f16', 'gpt2-bf16', 'gpt2-sharded', 'gpt2-old-names', 'train'])(
   'fixture %s reads and is copied without change',
   async (folder) => {
-    const path = `${fixtures}${folder}/model.safetensors`;
-    const checkpoint = existsSync(`${fixtures}${folder}/model.safetensors.index.json`) || existsSync(path);
-    if (!checkpoint) return;
     const model = await openCheckpoint(folderSource(`${fixtures}${folder}`));
-    const copy = await openSafetensors(bytesFromArray('copy', encodeSafetensors(await copyTensors(model), model.metadata)));
+    const bytes = encodeSafetensors(await copyTensors(model), model.metadata);
+    const copy = await openSafetensors(bytesFromArray('copy', bytes));
     expect(copy.metadata).toEqual(model.metadata);
-    for (const name of model.tensors.keys()) {
-      expect(await copy.float64(name)).toEqual(await model.float64(name));
-    }
-    if (existsSync(path)) expect((await readFile(path)).length).toBeGreaterThan(0);
+    expect(copy.tensors.size).toBe(model.tensors.size);
+    for (const name of model.tensors.keys()) expect(await copy.float64(name)).toEqual(await model.float64(name));
     await model.close();
   },
 );

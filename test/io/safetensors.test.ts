@@ -33,7 +33,11 @@ describe('a hostile file is refused with a message that names it', () => {
     ['header that is not UTF-8', file(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x3a, 0x30, 0x7d)), /UTF-8/],
     ['header that is not JSON', file('{"a":}'), /not valid JSON/],
     ['header nested a million deep', file(`{"a":${'['.repeat(1e6)}`), /not valid JSON/],
-    ['one name twice', file(`{"a":${tensor('U8', [0], [0, 0])},"\\u0061":${tensor('U8', [0], [0, 0])}}`), /"a" occurs twice/],
+    [
+      'one name twice',
+      file(`{"a":${tensor('U8', [0], [0, 0])},"\\u0061":${tensor('U8', [0], [0, 0])}}`),
+      /"a" occurs twice/,
+    ],
     ['one field twice', file('{"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}'), /"dtype" occurs/],
     ['tensor that is null', file('{"wte":null}'), /"wte" is not described/],
     ['tensor that is an array', file('{"wte":[]}'), /"wte" is not described/],
@@ -178,7 +182,13 @@ describe('reading', () => {
     expect(checkpoint.metadata.get('format')).toBe('pt');
   });
 
-  test.each([[-1, 2], [3, 2], [0, 11], [0.5, 2], [Number.NaN, 2]])('elements [%d, %d) are refused', async (begin, end) => {
+  test.each([
+    [-1, 2],
+    [3, 2],
+    [0, 11],
+    [0.5, 2],
+    [Number.NaN, 2],
+  ])('elements [%d, %d) are refused', async (begin, end) => {
     await expect((await open(bytes)).float32('x', begin, end)).rejects.toThrow(InputError);
   });
 
@@ -203,7 +213,10 @@ describe('reading', () => {
         return inner.read(begin, end);
       },
     });
-    expect(reads).toEqual([[0, 8], [8, bytes.length - 20]]);
+    expect(reads).toEqual([
+      [0, 8],
+      [8, bytes.length - 20],
+    ]);
   });
 });
 

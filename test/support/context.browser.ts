@@ -6,4 +6,4 @@ import type { Source } from '../../src/io/source.ts';
 export const testContext = () => createContext();
 
 /** A folder of the checkout, by its path from the root, as Vite serves it. */
-export const checkoutSource = (path: string): Source => urlSource(new URL(`../../${path}/`, import.meta.url).href);
+export const checkoutSource = (path: string): Source => urlSource(`${location.origin}/${path}/`);

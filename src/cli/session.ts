@@ -1,0 +1,81 @@
+import { createNodeContext } from '../gpu/context.node.ts';
+import type { Context } from '../gpu/context.ts';
+import { openSource } from '../io/open.node.ts';
+import { type LoadedModel, largestBinding, loadModel, type ModelFiles, openModel } from '../model/load.ts';
+import type { SharedOptions } from './options.ts';
+import { progressBar, warn } from './terminal.ts';
+import { byteSize } from './text.ts';
+
+/** Progress is for people: not for machines, and not for those who asked for quiet. */
+export const isChatty = ({ json, quiet }: Pick<SharedOptions, 'json' | 'quiet'>): boolean => !json && !quiet;
+
+/** Runs `work` with the files of the model that the options name, and closes them. */
+export async function withFiles<T>(options: SharedOptions, work: (files: ModelFiles) => Promise<T>): Promise<T> {
+  const { revision } = options;
+  const downloads = new Map<string, ReturnType<typeof progressBar>>();
+  const onProgress = (file: string, loadedBytes: number, totalBytes: number | undefined) => {
+    const bar = downloads.get(file) ?? progressBar(`fetching ${file}`, isChatty(options), byteSize);
+    downloads.set(file, bar);
+    bar.update(loadedBytes, totalBytes);
+    if (loadedBytes === totalBytes) bar.stop();
+  };
+  let files: ModelFiles;
+  try {
+    files = await openModel(await openSource(options.model, { revision, onProgress }));
+  } finally {
+    for (const bar of downloads.values()) bar.stop();
+  }
+  try {
+    return await work(files);
+  } finally {
+    await files.checkpoint.close();
+  }
+}
+
+/** Runs `work` on the adapter that the options name, and destroys the context. */
+export async function withContext<T>(
+  { adapter }: Pick<SharedOptions, 'adapter'>,
+  work: (context: Context) => Promise<T>,
+  bindingBytes?: number,
+): Promise<T> {
+  const context = await createNodeContext({ adapter, bindingBytes });
+  try {
+    return await work(context);
+  } finally {
+    context.destroy();
+  }
+}
+
+/** Runs `work` with the model that the options name, ready on their adapter, and frees both. */
+export async function withModel<T>(options: SharedOptions, work: (model: LoadedModel) => Promise<T>): Promise<T> {
+  return withFiles(options, (files) =>
+    withContext(
+      options,
+      async (context) => {
+        for (const warning of files.config.warnings) warn(warning);
+        const bar = progressBar('loading weights', isChatty(options), byteSize);
+        const model = await loadModel(context, files, bar.update).finally(bar.stop);
+        return work(model);
+      },
+      largestBinding(files.config),
+    ),
+  );
+}
+
+/** What an exit code says: all is well, a negative result, bad input, a bug, stopped by Ctrl-C. */
+export const EXIT = { done: 0, negative: 1, badInput: 2, bug: 70, interrupted: 130 } as const;
+
+/** Runs `work` with a signal that Ctrl-C fires; a second Ctrl-C ends the process at once. */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const onInterrupt = () => {
+    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+    controller.abort();
+  };
+  process.on('SIGINT', onInterrupt);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.off('SIGINT', onInterrupt);
+  }
+}

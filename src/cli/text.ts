@@ -1,0 +1,90 @@
+/** How texts and numbers are shown in a terminal. */
+
+const graphemes = new Intl.Segmenter();
+
+// East Asian wide forms and emoji, which take two columns.
+const WIDE = /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|^\p{Emoji_Presentation}|^[\u{20000}-\u{3fffd}]/u;
+
+function columnsOf(text: string): number {
+  let columns = 0;
+  for (const { segment } of graphemes.segment(text)) columns += WIDE.test(segment) ? 2 : 1;
+  return columns;
+}
+
+/** A text cut to `columns` with an ellipsis: its beginning, or with `end` its end. */
+export function cut(text: string, columns: number, end = false): string {
+  if (columnsOf(text) <= columns) return text;
+  const parts = Array.from(graphemes.segment(text), ({ segment }) => segment);
+  while (columnsOf(parts.join('')) > columns - 1 && parts.length > 0) end ? parts.shift() : parts.pop();
+  return end ? `…${parts.join('')}` : `${parts.join('')}…`;
+}
+
+/** A text cut or filled to exactly `columns`. */
+export function cell(text: string, columns: number, align: 'left' | 'right' = 'left'): string {
+  const whole = cut(text, columns);
+  const fill = ' '.repeat(Math.max(0, columns - columnsOf(whole)));
+  return align === 'left' ? whole + fill : fill + whole;
+}
+
+/** A text as it may go to a terminal: control characters, which could move the cursor, are spelled out. */
+export function printable(text: string): string {
+  return text.replace(/(?![\n\t])\p{Cc}/gu, spellOut);
+}
+
+/** A text on one line in quotes; with `visible`, spaces show as `·` and line ends as `↵`. */
+export function quoted(text: string, visible = false): string {
+  const line = text.replace(/\n/g, '↵').replace(/\t/g, '→').replace(/\p{Cc}/gu, spellOut);
+  return `"${visible ? line.replaceAll(' ', '·') : line}"`;
+}
+
+const spellOut = (character: string): string => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+
+/** Three significant digits: `0.00123`, `4.1e-6`. */
+export function significant(value: number): string {
+  if (value === 0 || !Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  return size >= 1e-3 && size < 1e5 ? trimmed(value) : value.toExponential(1);
+}
+
+const trimmed = (value: number): string => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+/** A whole number with separators: `3,505,152`. */
+export const count = (value: number): string => value.toLocaleString('en');
+
+/** A count with its noun: `1 token`, `12 tokens`. */
+export const counted = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+
+/** Bytes in binary units: `14.0 MiB`. */
+export function byteSize(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const unit = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), units.length - 1);
+  return unit === 0 ? `${bytes} bytes` : `${(bytes / 1024 ** unit).toFixed(1)} ${units[unit]}`;
+}
+
+/** A duration: `0.84 s`, `12.3 s`, `4 min 5 s`. */
+export function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  return whole < 3600
+    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
+    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** Wraps a text into lines of at most `columns`, each behind `indent`. Words longer than that stay whole. */
+export function wrap(text: string, columns: number, indent: string): string {
+  const lines: string[] = [];
+  for (const paragraph of text.split('\n')) {
+    let line = '';
+    for (const word of paragraph.split(' ')) {
+      if (line && columnsOf(line) + 1 + columnsOf(word) > columns - indent.length) {
+        lines.push(line);
+        line = word;
+      } else {
+        line = line ? `${line} ${word}` : word;
+      }
+    }
+    lines.push(line);
+  }
+  return lines.map((line) => indent + line).join('\n');
+}
