@@ -2,10 +2,10 @@
 //
 // Method
 //   1. One thread per element, x and y flat.
-//   2. Every function is written from exp() alone: some adapters' tanh() is off by 5e-5 near 0, others' is NaN beyond 44.
+//   2. All are written from exp() alone: tanh() of some adapters is off by 5e-5 near 0, of others NaN beyond 44.
 //
 // Layout: x, y [size]. Bindings: 0 uniform, 1 x, 2 y.
-// Sources: Hendrycks & Gimpel 2016 (GELU and its tanh form), Numerical Recipes 6.2.2 (erfc, relative error below 1.2e-7).
+// Sources: Hendrycks & Gimpel 2016 (GELU, its tanh form), Numerical Recipes 6.2.2 (erfc, relative error below 1.2e-7).
 
 struct Params {
   size: u32,

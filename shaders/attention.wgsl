@@ -7,7 +7,7 @@
 // Method
 //   1. The running maximum m, the running sum l and the weighted values start with the row itself: m = q.k, l = 1, v.
 //   2. Each further key rescales them when the maximum grows (online softmax); the output is the weighted sum / l.
-//   direct   CPU adapters: a thread does one head of one row.
+//   direct   CPU adapters: a thread does one head of one row, four keys at a time.
 //   tiled    GPUs: a workgroup does one head of up to 4 neighbouring rows with one slot. For each tile of 64 keys,
 //            a thread scores one key for all 4 rows; then the threads share out the columns of the values.
 //
@@ -24,6 +24,7 @@ struct Params {
   scale: f32,
   // A row sees at most its last `window` keys, itself included; 0 for no limit.
   window: u32,
+  tiles: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -66,20 +67,26 @@ fn direct(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gro
   var total = 1.0;
   let slot = rows[row].x * params.capacity;
   let seen = rows[row].y;
-  for (var j = first_key(seen); j < seen; j++) {
-    let cached = (slot + j) * params.width + head;
-    var score = 0.0;
+  for (var j = first_key(seen); j < seen; j += 4u) {
+    // The last group repeats its last key, with weight 0.
+    let last = seen - 1u;
+    let four = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(last));
+    let cached = (slot + four) * params.width + head;
+    var scores = vec4f();
     for (var i = 0u; i < HEAD_DIM; i++) {
-      score += qkv[query + i] * keys[cached + i];
+      let k = vec4f(keys[cached.x + i], keys[cached.y + i], keys[cached.z + i], keys[cached.w + i]);
+      scores += qkv[query + i] * k;
     }
-    score *= params.scale;
-    let grown = max(maximum, score);
+    scores *= params.scale;
+    let grown = max(maximum, max(max(scores.x, scores.y), max(scores.z, scores.w)));
     let keep = exp(maximum - grown);
-    let weight = exp(score - grown);
+    let present = vec4u(j, j + 1u, j + 2u, j + 3u) <= vec4u(last);
+    let weight = select(vec4f(), exp(scores - grown), present);
     maximum = grown;
-    total = total * keep + weight;
+    total = total * keep + dot(weight, vec4f(1.0));
     for (var i = 0u; i < HEAD_DIM; i++) {
-      sums[i] = sums[i] * keep + weight * values[cached + i];
+      let v = vec4f(values[cached.x + i], values[cached.y + i], values[cached.z + i], values[cached.w + i]);
+      sums[i] = sums[i] * keep + dot(weight, v);
     }
   }
   for (var i = 0u; i < HEAD_DIM; i++) {
@@ -112,9 +119,17 @@ fn four_rows(tile: vec2u, offset: u32) -> vec4f {
 }
 
 @compute @workgroup_size(TILE_KEYS)
-fn tiled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let tile = tiles[group.x];
-  let head = group.y * HEAD_DIM;
+fn tiled(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let task = group.x + group.y * groups.x;
+  if (task >= params.tiles * params.heads) {
+    return;
+  }
+  let tile = tiles[task / params.heads];
+  let head = task % params.heads * HEAD_DIM;
   let last = tile.y - 1u;
   let seen = vec4u(
     rows[tile.x].y,

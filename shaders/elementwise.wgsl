@@ -1,4 +1,5 @@
-// Sums and multiples: y = a + scale b (b may be one row for all), y = scale a; columns of a matrix taken out and put back.
+// Sums and multiples: y = a + scale b (b may be one row for all), y = scale a; columns of a matrix taken out and put
+// back.
 //
 // Method: one thread per element of the smaller operand.
 //

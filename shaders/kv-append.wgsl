@@ -3,7 +3,8 @@
 // Method: one thread per element.
 //
 // Layout: qkv [rows, 3 width] (queries, keys, values side by side); at [rows]: where each row goes, as
-// slot * capacity + position; keys, values [slots, capacity, width]. Bindings: 0 uniform, 1 qkv, 2 at, 3 keys, 4 values.
+// slot * capacity + position; keys, values [slots, capacity, width].
+// Bindings: 0 uniform, 1 qkv, 2 at, 3 keys, 4 values.
 
 struct Params {
   rows: u32,

@@ -57,11 +57,11 @@ fn store(batch: u32, row: u32, column: u32, sum: f32) {
   c[i] = v;
 }
 
+// Compilers inline what they are given: loops over the sums, here and below, keep one copy of the epilogue, not eighty.
 fn store4(batch: u32, row: u32, column: u32, sums: vec4f) {
-  store(batch, row, column, sums.x);
-  store(batch, row, column + 1u, sums.y);
-  store(batch, row, column + 2u, sums.z);
-  store(batch, row, column + 3u, sums.w);
+  for (var i = 0u; i < 4u; i++) {
+    store(batch, row, column + i, sums[i]);
+  }
 }
 
 fn outer(rows: vec4f, columns: vec4f) -> mat4x4f {
@@ -140,11 +140,10 @@ fn tiled(
   }
   let row = first_row + 4u * local.y;
   let column = first_column + 4u * local.x;
-  for (var r = 0u; r < 4u; r++) {
-    store4(group.z, row + r, column, top_left[r]);
-    store4(group.z, row + r, column + 32u, top_right[r]);
-    store4(group.z, row + 32u + r, column, bottom_left[r]);
-    store4(group.z, row + 32u + r, column + 32u, bottom_right[r]);
+  var quarters = array(top_left, top_right, bottom_left, bottom_right);
+  for (var i = 0u; i < 16u; i++) {
+    let quarter = i / 4u;
+    store4(group.z, row + 32u * (quarter / 2u) + i % 4u, column + 32u * (quarter % 2u), quarters[quarter][i % 4u]);
   }
 }
 
@@ -228,17 +227,12 @@ fn direct(@builtin(global_invocation_id) id: vec3u) {
     let v8 = a[i8 + k]; l8 += v8 * l; r8 += v8 * r;
     let v9 = a[i9 + k]; l9 += v9 * l; r9 += v9 * r;
   }
-  let j = 4u * column;
-  store4(id.z, row, j, l0); store4(id.z, row, j + 4u, r0);
-  store4(id.z, row + 1u, j, l1); store4(id.z, row + 1u, j + 4u, r1);
-  store4(id.z, row + 2u, j, l2); store4(id.z, row + 2u, j + 4u, r2);
-  store4(id.z, row + 3u, j, l3); store4(id.z, row + 3u, j + 4u, r3);
-  store4(id.z, row + 4u, j, l4); store4(id.z, row + 4u, j + 4u, r4);
-  store4(id.z, row + 5u, j, l5); store4(id.z, row + 5u, j + 4u, r5);
-  store4(id.z, row + 6u, j, l6); store4(id.z, row + 6u, j + 4u, r6);
-  store4(id.z, row + 7u, j, l7); store4(id.z, row + 7u, j + 4u, r7);
-  store4(id.z, row + 8u, j, l8); store4(id.z, row + 8u, j + 4u, r8);
-  store4(id.z, row + 9u, j, l9); store4(id.z, row + 9u, j + 4u, r9);
+  var left_sums = array(l0, l1, l2, l3, l4, l5, l6, l7, l8, l9);
+  var right_sums = array(r0, r1, r2, r3, r4, r5, r6, r7, r8, r9);
+  for (var i = 0u; i < 20u; i++) {
+    let sums = select(left_sums[i / 2u], right_sums[i / 2u], i % 2u == 1u);
+    store4(id.z, row + i / 2u, 4u * (column + i % 2u), sums);
+  }
 }
 
 // Four rows of a transposed B, each clamped to the last.
@@ -283,10 +277,10 @@ fn direct_nt(@builtin(global_invocation_id) id: vec3u) {
     s4 += a4[i4 + k] * columns; s5 += a4[i5 + k] * columns;
     s6 += a4[i6 + k] * columns; s7 += a4[i7 + k] * columns;
   }
-  store4(id.z, row, column, s0); store4(id.z, row + 1u, column, s1);
-  store4(id.z, row + 2u, column, s2); store4(id.z, row + 3u, column, s3);
-  store4(id.z, row + 4u, column, s4); store4(id.z, row + 5u, column, s5);
-  store4(id.z, row + 6u, column, s6); store4(id.z, row + 7u, column, s7);
+  var sums = array(s0, s1, s2, s3, s4, s5, s6, s7);
+  for (var i = 0u; i < 8u; i++) {
+    store4(id.z, row + i, column, sums[i]);
+  }
 }
 
 @compute @workgroup_size(8, 1)
@@ -316,16 +310,12 @@ fn direct_tn(@builtin(global_invocation_id) id: vec3u) {
     l4 += u.x * l; r4 += u.x * r; l5 += u.y * l; r5 += u.y * r;
     l6 += u.z * l; r6 += u.z * r; l7 += u.w * l; r7 += u.w * r;
   }
-  let i = 4u * row;
-  let j = 4u * column;
-  store4(id.z, i, j, l0); store4(id.z, i, j + 4u, r0);
-  store4(id.z, i + 1u, j, l1); store4(id.z, i + 1u, j + 4u, r1);
-  store4(id.z, i + 2u, j, l2); store4(id.z, i + 2u, j + 4u, r2);
-  store4(id.z, i + 3u, j, l3); store4(id.z, i + 3u, j + 4u, r3);
-  store4(id.z, i + 4u, j, l4); store4(id.z, i + 4u, j + 4u, r4);
-  store4(id.z, i + 5u, j, l5); store4(id.z, i + 5u, j + 4u, r5);
-  store4(id.z, i + 6u, j, l6); store4(id.z, i + 6u, j + 4u, r6);
-  store4(id.z, i + 7u, j, l7); store4(id.z, i + 7u, j + 4u, r7);
+  var left_sums = array(l0, l1, l2, l3, l4, l5, l6, l7);
+  var right_sums = array(r0, r1, r2, r3, r4, r5, r6, r7);
+  for (var i = 0u; i < 16u; i++) {
+    let sums = select(left_sums[i / 2u], right_sums[i / 2u], i % 2u == 1u);
+    store4(id.z, 4u * row + i / 2u, 4u * (column + i % 2u), sums);
+  }
 }
 
 @compute @workgroup_size(8, 1)
@@ -350,8 +340,10 @@ fn row(@builtin(global_invocation_id) id: vec3u) {
     s2 += v * b4[j2 + k * width];
     s3 += v * b4[j3 + k * width];
   }
-  store4(id.z, id.y, 4u * column, s0); store4(id.z, id.y, 4u * column + 4u, s1);
-  store4(id.z, id.y, 4u * column + 8u, s2); store4(id.z, id.y, 4u * column + 12u, s3);
+  var sums = array(s0, s1, s2, s3);
+  for (var i = 0u; i < 4u; i++) {
+    store4(id.z, id.y, 4u * (column + i), sums[i]);
+  }
 }
 
 @compute @workgroup_size(8, 1)
@@ -403,8 +395,10 @@ fn general(@builtin(global_invocation_id) id: vec3u) {
     let columns = four_of_b(id.z * params.b_batch, k, column);
     s0 += rows.x * columns; s1 += rows.y * columns; s2 += rows.z * columns; s3 += rows.w * columns;
   }
-  store4(id.z, row, column, s0); store4(id.z, row + 1u, column, s1);
-  store4(id.z, row + 2u, column, s2); store4(id.z, row + 3u, column, s3);
+  var sums = array(s0, s1, s2, s3);
+  for (var i = 0u; i < 4u; i++) {
+    store4(id.z, row + i, column, sums[i]);
+  }
 }
 
 // --- activate: the same text stands in activation.wgsl (a test compares them) ---

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { packagePath } from './package.ts';
 
 /** What every command takes. */
@@ -14,7 +14,12 @@ export interface SharedOptions {
 export function sharedOptions(command: Command): Command {
   return adapterOptions(
     command
-      .option('--model <where>', 'folder, URL or Hugging Face hub id', packagePath('weights'))
+      .addOption(
+        new Option('--model <where>', 'folder, URL or Hugging Face hub id').default(
+          packagePath('weights'),
+          'the one in weights/',
+        ),
+      )
       .option('--revision <name>', 'branch, tag or commit of a hub id'),
   );
 }

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
-import { type Case, kernelCases } from '../selftest/cases.ts';
-import { type CaseResult, runCase } from '../selftest/run.ts';
+import { type CaseResult, selftest } from '../selftest/run.ts';
 import { adapterOptions, type SharedOptions } from './options.ts';
 import { EXIT, interruptible, isChatty, withContext } from './session.ts';
 import { columns, paint, print, printJson, statusLine } from './terminal.ts';
@@ -15,7 +14,7 @@ export function addSelftest(program: Command): void {
   )
     .addHelpText('after', EXAMPLES)
     .action(async (options: SelftestOptions) => {
-      process.exitCode = await selftest(options);
+      process.exitCode = await run(options);
     });
 }
 
@@ -26,65 +25,58 @@ Examples:
   preimage selftest
   preimage selftest --adapter swiftshader --json`;
 
-interface Compared extends CaseResult {
-  /** Error of the worst element as a share of what is allowed there; over 1 is a disagreement. */
-  readonly share: number;
-}
-
-async function selftest(options: SelftestOptions): Promise<number> {
+async function run(options: SelftestOptions): Promise<number> {
   return withContext(options, async (context) => {
     if (isChatty(options)) print(`Every kernel against the float64 reference on ${context.adapter.name}.`);
     const status = statusLine(isChatty(options));
     const started = performance.now();
-    const cases = kernelCases();
-    const results: Compared[] = [];
-    const stopped = await interruptible(async (signal) => {
-      for (const kernelCase of cases) {
-        if (signal.aborted) return true;
-        const label = `  ${results.length} of ${cases.length}  ${kernelCase.op} ${kernelCase.name}`;
-        status.show(cut(label, columns() - 1));
-        const result = await runCase(context, kernelCase);
-        results.push({ ...result, share: shareOfBound(result, kernelCase) });
-      }
-      return false;
-    });
+    let total = 0;
+    const results = await interruptible((signal) =>
+      selftest(context, {
+        signal,
+        onCase({ op, name }, index, count) {
+          total = count;
+          status.show(cut(`  ${index} of ${count}  ${op} ${name}`, columns() - 1));
+        },
+      }),
+    );
     status.clear();
     const seconds = (performance.now() - started) / 1000;
+    const stopped = results.length < total;
     const ok = results.every((result) => result.ok);
-    if (options.json) printJson({ ok: ok && !stopped, adapter: context.adapter, seconds, operations: byOperation(results) });
-    else show(results, cases.length, seconds, options.quiet ?? false);
+    if (options.json)
+      printJson({ ok: ok && !stopped, adapter: context.adapter, seconds, operations: byOperation(results) });
+    else show(results, total, seconds, options.quiet ?? false);
     if (stopped) return EXIT.interrupted;
     return ok ? EXIT.done : EXIT.negative;
   });
 }
 
-function shareOfBound({ ok, worst }: CaseResult, { bounds }: Case): number {
-  if (worst.error === 0) return 0;
-  const share = worst.error / Math.max(bounds.abs, bounds.rel * Math.abs(worst.want));
-  return Number.isNaN(share) || (!ok && share <= 1) ? Infinity : share;
-}
-
-function byOperation(results: readonly Compared[]) {
-  return [...Map.groupBy(results, ({ op }) => op)].map(([op, cases]) => {
-    const worst = cases.reduce((a, b) => (b.share > a.share ? b : a));
+function byOperation(results: readonly CaseResult[]) {
+  return [...new Set(results.map(({ op }) => op))].map((op) => {
+    const cases = results.filter((result) => result.op === op);
+    const worst = cases.reduce((a, b) => (b.worst.share > a.worst.share ? b : a));
     return {
       op,
       cases: cases.length,
       ok: cases.every((result) => result.ok),
-      share: worst.share,
       worst: { case: worst.name, ...worst.worst },
     };
   });
 }
 
-function show(results: readonly Compared[], total: number, seconds: number, quiet: boolean): void {
+function show(results: readonly CaseResult[], total: number, seconds: number, quiet: boolean): void {
   const operations = byOperation(results);
   if (!quiet) {
     print();
-    print(paint('dim', `  ${cell('operation', 18)}${cell('cases', 7, 'right')}  ${cell('error / bound', 14, 'right')}`));
-    for (const { op, cases, ok, share } of operations) {
+    print(
+      paint('dim', `  ${cell('operation', 18)}${cell('cases', 7, 'right')}  ${cell('error / bound', 14, 'right')}`),
+    );
+    for (const { op, cases, ok, worst } of operations) {
       const verdict = ok ? paint('green', 'ok') : paint('red', 'WRONG');
-      print(`  ${cell(op, 18)}${cell(String(cases), 7, 'right')}  ${cell(significant(share), 14, 'right')}  ${verdict}`);
+      print(
+        `  ${cell(op, 18)}${cell(String(cases), 7, 'right')}  ${cell(significant(worst.share), 14, 'right')}  ${verdict}`,
+      );
     }
     print();
   }

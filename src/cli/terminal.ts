@@ -85,7 +85,7 @@ export function progressBar(label: string, enabled: boolean, unit: (value: numbe
         bar = new SingleBar({
           format: `  ${label} [{bar}] {done} of {size}, {eta_formatted} left`,
           stream: process.stderr,
-          barsize: 24,
+          barsize: 16,
           clearOnComplete: true,
           // Leaves line wrapping and Ctrl-C as they are.
           linewrap: true,

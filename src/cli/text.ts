@@ -1,13 +1,16 @@
 /** How texts and numbers are shown in a terminal. */
 
+import { stripVTControlCharacters } from 'node:util';
+
 const graphemes = new Intl.Segmenter();
 
 // East Asian wide forms and emoji, which take two columns.
-const WIDE = /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|^\p{Emoji_Presentation}|^[\u{20000}-\u{3fffd}]/u;
+const WIDE =
+  /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|^\p{Emoji_Presentation}|^[\u{20000}-\u{3fffd}]/u;
 
 function columnsOf(text: string): number {
   let columns = 0;
-  for (const { segment } of graphemes.segment(text)) columns += WIDE.test(segment) ? 2 : 1;
+  for (const { segment } of graphemes.segment(stripVTControlCharacters(text))) columns += WIDE.test(segment) ? 2 : 1;
   return columns;
 }
 
@@ -33,7 +36,10 @@ export function printable(text: string): string {
 
 /** A text on one line in quotes; with `visible`, spaces show as `·` and line ends as `↵`. */
 export function quoted(text: string, visible = false): string {
-  const line = text.replace(/\n/g, '↵').replace(/\t/g, '→').replace(/\p{Cc}/gu, spellOut);
+  const line = text
+    .replace(/\n/g, '↵')
+    .replace(/\t/g, '→')
+    .replace(/\p{Cc}/gu, spellOut);
   return `"${visible ? line.replaceAll(' ', '·') : line}"`;
 }
 

@@ -5,7 +5,7 @@ export type AdapterKind = 'hardware' | 'cpu';
 
 /** What is known of an adapter, for reports and for the choice of kernels. */
 export interface AdapterDescription {
-  /** Human-readable, never empty: "NVIDIA H100", "swiftshader-device-subzero-". */
+  /** Human-readable, never empty: "NVIDIA H100", "swiftshader-device-subzero". */
   readonly name: string;
   readonly kind: AdapterKind;
   /** One sentence: why this adapter was taken. */
@@ -28,7 +28,12 @@ export function describeAdapter(
     /llvmpipe|lavapipe|swiftshader/.test(names) ||
     (info.vendor === '' && !features.has('core-features-and-limits'));
   return {
-    name: info.device || info.description || `${info.vendor} ${info.architecture}`.trim() || 'unnamed adapter',
+    name: (
+      info.device ||
+      info.description ||
+      `${info.vendor} ${info.architecture}`.trim() ||
+      'unnamed adapter'
+    ).replace(/-+$/, ''),
     kind: kind ?? (looksLikeCpu ? 'cpu' : 'hardware'),
     reason,
     vendor: info.vendor,

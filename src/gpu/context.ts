@@ -1,5 +1,6 @@
-import { AdapterError, DeviceLostError, GpuError, OutOfMemoryError, type PreimageError } from '../errors.ts';
+import { AdapterError, GpuError, OutOfMemoryError } from '../errors.ts';
 import { type AdapterDescription, type AdapterKind, describeAdapter, requestDevice } from './adapter.ts';
+import { watchFailures } from './failures.ts';
 import { createPipelineCache, type PipelineCache } from './pipelines.ts';
 import { type BufferPool, createBufferPool, type PooledBuffer } from './pool.ts';
 import { createRecorder, type Recorder } from './recorder.ts';
@@ -59,7 +60,10 @@ export interface Context {
   read(requests: readonly { buffer: PooledBuffer; sizeBytes: number }[]): Promise<ArrayBuffer[]>;
   /** Submits everything recorded and waits until it is done. */
   finish(): Promise<void>;
-  /** Disposes everything tracked during `work` except what it returns (a value, or an array or record of values). */
+  /**
+   * Disposes everything tracked during `work` except what it returns: a value, or an array or record of values.
+   * `work` only records; it cannot be async.
+   */
   scope<T>(work: () => T): T;
   /** Runs `work` outside all scopes: what it makes lives until it is disposed by hand. */
   unscoped<T>(work: () => T): T;
@@ -73,7 +77,6 @@ export interface Context {
 
 // First guesses only; the recorder measures the adapter as it goes.
 const COST_PER_SECOND: Record<AdapterKind, number> = { cpu: 5e9, hardware: 2e11 };
-const SCOPED_ALLOCATION_BYTES = 16 * 2 ** 20;
 
 /**
  * Makes a context over any WebGPU device.
@@ -86,71 +89,33 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   const reason = options.reason ?? (options.device ? 'device brought by the caller' : 'the adapter WebGPU prefers');
   const description = describeAdapter(info, device.features, reason, options.kind);
 
-  let failure: PreimageError | undefined;
-  let lost: DeviceLostError | undefined;
-  let destroyed = false;
-  const keep = (error: PreimageError) => {
-    failure ??= error;
-  };
-  const outstanding = new Set<Promise<unknown>>();
-  const await_ = (promise: Promise<unknown>) => {
-    outstanding.add(promise);
-    promise.finally(() => outstanding.delete(promise));
-  };
-
-  device.addEventListener('uncapturederror', (event) => {
-    event.preventDefault();
-    keep(gpuError(event.error.message, event.error));
-  });
-  device.lost.then(({ reason: why, message }) => {
-    lost = new DeviceLostError(
-      `The GPU device was lost (${why}): ${message || 'no message'}`,
-      'Everything on it is gone: create a new context and load the model again. If it recurs, use smaller batches or update the driver.',
-    );
-  });
-
-  const pipelines = createPipelineCache(device, (error) => await_(error.then((e) => e && keep(e as PreimageError))));
-  const recorder = createRecorder(device, COST_PER_SECOND[description.kind]);
-  const pool = createBufferPool(device, options.byteBudget ?? 64 * 2 ** 30, scopedCreate, recorder.forgetBindGroups);
+  const failures = watchFailures(device);
+  const { check } = failures;
+  const pipelines = createPipelineCache(device, failures.explain);
+  const recorder = createRecorder(device, COST_PER_SECOND[description.kind], failures.reject);
+  const pool = createBufferPool(device, options.byteBudget ?? 64 * 2 ** 30, failures.explain, recorder.letGoOfBuffers);
   const sentinel = pool.take(4, 'sentinel');
   const scopes: Set<Disposable>[] = [];
 
-  function scopedCreate<T>(what: string, sizeBytes: number, create: () => T): T {
-    if (sizeBytes < SCOPED_ALLOCATION_BYTES) return create();
-    device.pushErrorScope('out-of-memory');
-    device.pushErrorScope('validation');
-    const result = create();
-    for (let scope = 0; scope < 2; scope++) {
-      await_(
-        device.popErrorScope().then((error) => {
-          if (error) keep(outOfMemory(what, sizeBytes, error));
-        }),
-      );
-    }
-    return result;
-  }
-
-  function check(): void {
-    if (destroyed) throw new DeviceLostError('This context was destroyed.', 'Create a new one with createContext().');
-    if (lost) throw lost;
-    if (failure) {
-      const error = failure;
-      failure = undefined;
-      throw error;
-    }
-  }
-
-  async function settle(): Promise<void> {
-    await Promise.all(outstanding);
-    check();
-  }
-
-  async function timed<T>(wait: () => Promise<T>): Promise<T> {
+  let idleSince = 0;
+  /** Submits, waits, and throws what went wrong. */
+  async function wait(forWhat: () => Promise<unknown>): Promise<void> {
+    recorder.flush();
     const cost = recorder.takeCost();
     const start = performance.now();
-    const result = await wait();
-    recorder.measured(cost, performance.now() - start);
-    return result;
+    const refused = await forWhat().then(
+      () => undefined,
+      (reason: unknown) =>
+        new GpuError(`Waiting for the GPU failed: ${reason}`, 'Create a new context.', { cause: reason }),
+    );
+    const end = performance.now();
+    // Of waits that overlap, the later did not have the GPU to itself before the earlier was done.
+    if (!refused) recorder.measured(cost, end - Math.max(start, idleSince));
+    idleSince = end;
+    // A wait may fail before the loss of the device is announced.
+    if (refused) await Promise.race([device.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+    await failures.settle();
+    if (refused) throw refused;
   }
 
   const context: Context = {
@@ -171,6 +136,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
         );
       }
       for (const buffer of buffers) if (buffer) expectBindable(device, buffer, pipeline.label);
+      expectDispatchable(device, workgroups, pipeline.label);
       recorder.dispatch({ pipeline, buffers: buffers.map((buffer) => buffer ?? sentinel), uniforms, workgroups, cost });
     },
     take(sizeBytes, label) {
@@ -201,32 +167,27 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
         offsets.push(total);
         total += Math.ceil(sizeBytes / 4) * 4;
       }
-      const staging = device.createBuffer({ label: 'readback', size: Math.max(total, 4), usage: 0x01 | 0x08 }); // MAP_READ | COPY_DST
-      requests.forEach(({ buffer, sizeBytes }, i) => {
-        if (sizeBytes > 0) recorder.copy(buffer.gpu, 0, staging, offsets[i]!, Math.ceil(sizeBytes / 4) * 4);
-      });
-      recorder.flush();
-      try {
-        await timed(() => staging.mapAsync(1));
-      } catch (cause) {
-        await settle();
-        throw new GpuError(
-          `Reading back ${total} bytes failed: ${cause}`,
-          'If the device was lost, create a new context.',
-          { cause },
+      if (total > device.limits.maxBufferSize) {
+        throw new OutOfMemoryError(
+          `Reading back ${total} bytes at once needs a buffer that large; this device allows ${device.limits.maxBufferSize}.`,
+          'Read fewer tensors, or fewer rows, at a time.',
         );
       }
-      await settle();
-      const bytes = staging.getMappedRange();
-      const results = requests.map(({ sizeBytes }, i) => bytes.slice(offsets[i]!, offsets[i]! + sizeBytes));
-      staging.destroy();
-      return results;
+      const staging = device.createBuffer({ label: 'readback', size: Math.max(total, 4), usage: 0x01 | 0x08 }); // MAP_READ | COPY_DST
+      try {
+        requests.forEach(({ buffer, sizeBytes }, i) => {
+          if (sizeBytes > 0) recorder.copy(buffer.gpu, 0, staging, offsets[i]!, Math.ceil(sizeBytes / 4) * 4);
+        });
+        await wait(() => staging.mapAsync(1));
+        const bytes = staging.getMappedRange();
+        return requests.map(({ sizeBytes }, i) => bytes.slice(offsets[i]!, offsets[i]! + sizeBytes));
+      } finally {
+        staging.destroy();
+      }
     },
     async finish() {
       check();
-      recorder.flush();
-      await timed(() => device.queue.onSubmittedWorkDone());
-      await settle();
+      await wait(() => device.queue.onSubmittedWorkDone());
     },
     scope(work) {
       const tracked = new Set<Disposable>();
@@ -253,8 +214,8 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
     },
     track: (value) => void scopes.at(-1)?.add(value),
     destroy() {
-      if (destroyed) return;
-      destroyed = true;
+      failures.destroy();
+      recorder.destroy();
       pool.destroy();
       if (!options.device) device.destroy();
     },
@@ -268,6 +229,15 @@ function expectBindable(device: GPUDevice, { sizeBytes }: PooledBuffer, label: s
   throw new OutOfMemoryError(
     `${label} would bind a buffer of ${sizeBytes} bytes; this device allows ${limit}.`,
     'Use fewer rows at a time, or create the context with a larger bindingBytes where the adapter allows it.',
+  );
+}
+
+function expectDispatchable(device: GPUDevice, workgroups: Run['workgroups'], label: string): void {
+  const limit = device.limits.maxComputeWorkgroupsPerDimension;
+  if (workgroups.every((n = 1) => n <= limit)) return;
+  throw new GpuError(
+    `${label} would run [${workgroups}] workgroups; this device allows ${limit} along a dimension.`,
+    'Use fewer rows at a time.',
   );
 }
 
@@ -304,22 +274,6 @@ function padToFour(data: Uint8Array | Float32Array | Uint32Array): Uint8Array {
   const padded = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
   padded.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   return padded;
-}
-
-function gpuError(message: string, error: GPUError): PreimageError {
-  if (typeof GPUOutOfMemoryError !== 'undefined' && error instanceof GPUOutOfMemoryError)
-    return outOfMemory('A buffer', 0, error);
-  return new GpuError(
-    `The GPU rejected a command: ${message}`,
-    'This is a bug in preimage or in an operation of your own; please report it.',
-  );
-}
-
-function outOfMemory(what: string, sizeBytes: number, error: GPUError): OutOfMemoryError {
-  return new OutOfMemoryError(
-    `${what}${sizeBytes > 0 ? ` (${sizeBytes} bytes)` : ''} could not be allocated: ${error.message}`,
-    'Use smaller batches, a shorter context or a smaller model, or an adapter with more memory.',
-  );
 }
 
 function* returned(result: unknown): Iterable<Disposable> {

@@ -1,4 +1,4 @@
-import { GpuError } from '../errors.ts';
+import { GpuError, type PreimageError } from '../errors.ts';
 import { compilationError, type Kernel, kernelCode, kernelKey, storageBindings } from './shader.ts';
 
 /** A kernel ready to dispatch. */
@@ -29,7 +29,7 @@ const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
 /** @param report Receives errors that surface after the synchronous call has returned. */
 export function createPipelineCache(
   device: GPUDevice,
-  report: (error: Promise<Error | undefined>) => void,
+  report: (error: Promise<PreimageError | undefined>) => void,
 ): PipelineCache {
   const ready = new Map<string, Pipeline>();
   const pending = new Map<string, Promise<void>>();
@@ -99,9 +99,11 @@ export function createPipelineCache(
       const gpu = device.createComputePipeline(parts.descriptor);
       const scope = device.popErrorScope();
       report(
-        scope.then(async (error) =>
-          error ? ((await compilationError(parts.module, kernel)) ?? pipelineError(kernel, error.message)) : undefined,
-        ),
+        scope.then(async (error) => {
+          if (!error) return undefined;
+          ready.delete(kernelKey(kernel)); // so that the next to ask is told too
+          return (await compilationError(parts.module, kernel)) ?? pipelineError(kernel, error.message);
+        }),
       );
       return keep(kernel, gpu, parts);
     },
@@ -111,12 +113,9 @@ export function createPipelineCache(
       await Promise.all(
         [...missing].map(async ([key, kernel]) => {
           if (!ready.has(key)) {
-            if (!pending.has(key))
-              pending.set(
-                key,
-                compile(kernel).finally(() => pending.delete(key)),
-              );
-            await pending.get(key);
+            const compiling = pending.get(key) ?? compile(kernel).finally(() => pending.delete(key));
+            pending.set(key, compiling);
+            await compiling;
           }
           onProgress?.(++done, missing.size);
         }),

@@ -1,4 +1,5 @@
-import { OutOfMemoryError } from '../errors.ts';
+import { OutOfMemoryError, type PreimageError } from '../errors.ts';
+import { outOfMemory } from './failures.ts';
 
 /** A GPU buffer on loan from the pool. */
 export interface PooledBuffer {
@@ -36,6 +37,8 @@ export interface BufferPool {
   destroy(): void;
 }
 
+/** From this size on an allocation gets error scopes of its own, which tell who asked for how much. */
+const SCOPED_BYTES = 16 * 2 ** 20;
 const STORAGE = 0x80 | 0x04 | 0x08; // GPUBufferUsage.STORAGE | COPY_SRC | COPY_DST
 
 /** Eight classes per power of two, so that at most an eighth is wasted. */
@@ -46,14 +49,14 @@ export function sizeClass(sizeBytes: number): number {
 
 /**
  * @param budgetBytes Upper bound for buffers on loan and idle together.
- * @param onCreate Called around each creation, to attach error scopes.
- * @param onDestroy Called with the ids of destroyed buffers, so that bind groups over them are dropped.
+ * @param report Receives what the device finds wrong with an allocation after the call has returned.
+ * @param beforeDestroy Called before idle buffers are destroyed: recorded work that reads them is submitted by then.
  */
 export function createBufferPool(
   device: GPUDevice,
   budgetBytes: number,
-  onCreate: <T>(what: string, sizeBytes: number, create: () => T) => T,
-  onDestroy: () => void,
+  report: (error: Promise<PreimageError | undefined>) => void,
+  beforeDestroy: () => void,
 ): BufferPool {
   const idle = new Map<number, PooledBuffer[]>();
   const all = new Set<PooledBuffer>();
@@ -61,6 +64,7 @@ export function createBufferPool(
   let nextId = 0;
 
   function trim(): void {
+    beforeDestroy();
     for (const buffers of idle.values()) {
       for (const buffer of buffers) {
         buffer.gpu.destroy();
@@ -69,7 +73,16 @@ export function createBufferPool(
     }
     idle.clear();
     statistics.idleBytes = 0;
-    onDestroy();
+  }
+
+  /** Forgets a buffer that the device could not allocate, on loan or idle by now, and makes room for another try. */
+  function drop(buffer: PooledBuffer): void {
+    if (!all.delete(buffer)) return;
+    const candidates = idle.get(buffer.sizeBytes) ?? [];
+    const index = candidates.indexOf(buffer);
+    if (index >= 0) candidates.splice(index, 1);
+    statistics[index >= 0 ? 'idleBytes' : 'liveBytes'] -= buffer.sizeBytes;
+    trim();
   }
 
   function create(size: number, label: string): PooledBuffer {
@@ -86,10 +99,21 @@ export function createBufferPool(
         'Raise byteBudget, use smaller batches, or dispose tensors that are no longer needed.',
       );
     }
-    const gpu = onCreate(label, size, () => device.createBuffer({ label, size, usage: STORAGE }));
+    const scopes: GPUErrorFilter[] = size >= SCOPED_BYTES ? ['out-of-memory', 'validation'] : [];
+    for (const filter of scopes) device.pushErrorScope(filter);
+    const gpu = device.createBuffer({ label, size, usage: STORAGE });
     const buffer: PooledBuffer = { gpu, sizeBytes: size, id: nextId++, releasedIn: -1 };
     all.add(buffer);
     statistics.buffersCreated++;
+    for (const _ of scopes) {
+      report(
+        device.popErrorScope().then((error) => {
+          if (!error) return undefined;
+          drop(buffer);
+          return outOfMemory(`${label} (${size} bytes)`, error);
+        }),
+      );
+    }
     return buffer;
   }
 

@@ -24,6 +24,7 @@ export interface Profiler {
   settle(): Promise<void>;
   /** Time by kernel, longest first. */
   result(): KernelTime[];
+  destroy(): void;
 }
 
 const QUERIES = 512;
@@ -65,20 +66,21 @@ export function createProfiler(device: GPUDevice): Profiler {
       encoder.copyBufferToBuffer(resolved, 0, staging, 0, sizeBytes);
       // The map may only be asked for after the submit that holds the copy.
       const mapped = Promise.resolve().then(() => staging.mapAsync(1));
-      outstanding.push(
-        mapped.then(() => {
-          const ticks = new BigUint64Array(staging.getMappedRange().slice(0));
-          dispatches.forEach(({ label, flops }, i) => {
-            add(label, flops, Number(ticks[2 * i + 1]! - ticks[2 * i]!) / 1e6);
-          });
-          staging.destroy();
-          resolved.destroy();
-        }),
-      );
+      const added = mapped.then(() => {
+        const ticks = new BigInt64Array(staging.getMappedRange().slice(0));
+        dispatches.forEach(({ label, flops }, i) => {
+          add(label, flops, Number(ticks[2 * i + 1]! - ticks[2 * i]!) / 1e6);
+        });
+        staging.destroy();
+        resolved.destroy();
+      });
+      added.catch(() => {}); // settle() throws it, unless the work it times has thrown before
+      outstanding.push(added);
     },
     async settle() {
       await Promise.all(outstanding.splice(0));
     },
     result: () => [...times.values()].sort((a, b) => b.milliseconds - a.milliseconds),
+    destroy: () => queries?.destroy(),
   };
 }

@@ -37,18 +37,26 @@ export interface Recorder {
   measured(cost: number, milliseconds: number): void;
   /** Cost submitted or recorded since the last call. */
   takeCost(): number;
-  /** Drops bind groups, which keep destroyed buffers alive. */
-  forgetBindGroups(): void;
+  /** Submits what was recorded and drops all bind groups, so that buffers can be destroyed. */
+  letGoOfBuffers(): void;
   /** Times each kernel that `work` runs. Slower than an ordinary run: every dispatch is a pass or a submit of its own. */
   profile(work: () => Promise<void>): Promise<KernelTime[]>;
+  destroy(): void;
 }
 
 const UNIFORM_SLOTS = 2048;
 const BIND_GROUPS_KEPT = 4096;
 const SUBMIT_MS = 200;
 
-/** @param costPerSecond First guess of the adapter's speed in floating-point operations a second. */
-export function createRecorder(device: GPUDevice, costPerSecond: number): Recorder {
+/**
+ * @param costPerSecond First guess of the adapter's speed in floating-point operations a second.
+ * @param report Receives what the device rejects.
+ */
+export function createRecorder(
+  device: GPUDevice,
+  costPerSecond: number,
+  report: (error: Promise<GPUError | null>) => void,
+): Recorder {
   const ring = createUniformRing(device, UNIFORM_SLOTS);
   const bindGroups = new Map<string, GPUBindGroup>();
   const statistics: RecorderStatistics = { submits: 0, dispatches: 0, bindGroupsCreated: 0 };
@@ -59,20 +67,27 @@ export function createRecorder(device: GPUDevice, costPerSecond: number): Record
   let takenCost = 0;
   let submitCost = (costPerSecond * SUBMIT_MS) / 1000;
   let profiler: Profiler | undefined;
-  let wallClock: Promise<void> = Promise.resolve();
+  let previousEnd: Promise<number> = Promise.resolve(0);
+
+  function watched<T>(command: () => T): T {
+    device.pushErrorScope('validation');
+    try {
+      return command();
+    } finally {
+      report(device.popErrorScope());
+    }
+  }
 
   function bindGroup({ pipeline, buffers }: Dispatch): GPUBindGroup {
     const key = `${pipeline.id}:${buffers.map((buffer) => buffer.id).join(',')}`;
     let group = bindGroups.get(key);
     if (!group) {
       if (bindGroups.size >= BIND_GROUPS_KEPT) bindGroups.clear();
-      group = device.createBindGroup({
-        layout: pipeline.layout,
-        entries: [
-          { binding: 0, resource: { buffer: ring.buffer, size: UNIFORM_SLOT_BYTES } },
-          ...buffers.map((buffer, i) => ({ binding: i + 1, resource: { buffer: buffer.gpu } })),
-        ],
-      });
+      const entries = [
+        { binding: 0, resource: { buffer: ring.buffer, size: UNIFORM_SLOT_BYTES } },
+        ...buffers.map((buffer, i) => ({ binding: i + 1, resource: { buffer: buffer.gpu } })),
+      ];
+      group = watched(() => device.createBindGroup({ layout: pipeline.layout, entries }));
       bindGroups.set(key, group);
       statistics.bindGroupsCreated++;
     }
@@ -87,10 +102,11 @@ export function createRecorder(device: GPUDevice, costPerSecond: number): Record
   function flush(): void {
     endPass();
     if (!encoder) return;
-    profiler?.resolve(encoder);
-    ring.flush();
-    device.queue.submit([encoder.finish()]);
+    const finished = encoder;
     encoder = undefined;
+    profiler?.resolve(finished);
+    ring.flush();
+    watched(() => device.queue.submit([finished.finish()]));
     openCost = 0;
     recording++;
     statistics.submits++;
@@ -126,15 +142,12 @@ export function createRecorder(device: GPUDevice, costPerSecond: number): Record
   function timeSubmit(into: Profiler, { pipeline, cost }: Dispatch): void {
     const submitted = performance.now();
     const done = device.queue.onSubmittedWorkDone().then(() => performance.now());
-    let previousEnd = submitted;
-    const before = wallClock.then(() => lastEnd);
-    wallClock = Promise.all([before, done]).then(([end, now]) => {
-      previousEnd = Math.max(end, submitted);
-      into.add(pipeline.label, cost, now - previousEnd);
-      lastEnd = now;
+    previousEnd = Promise.all([previousEnd, done]).then(([before, end]) => {
+      into.add(pipeline.label, cost, end - Math.max(before, submitted));
+      return end;
     });
+    previousEnd.catch(() => {}); // profile() throws it, unless the work it times has thrown before
   }
-  let lastEnd = 0;
 
   return {
     statistics,
@@ -149,26 +162,34 @@ export function createRecorder(device: GPUDevice, costPerSecond: number): Record
     },
     flush,
     measured(cost, milliseconds) {
-      // Short measurements are dominated by latency and would understate the adapter.
-      if (milliseconds > 20) submitCost = Math.max((cost / milliseconds) * SUBMIT_MS, 1e8);
+      const fitting = (cost / Math.max(milliseconds, 1)) * SUBMIT_MS;
+      // A short measurement is mostly latency: it can only show that the adapter is faster than was thought.
+      if (milliseconds > 20 || fitting > submitCost) submitCost = Math.max(fitting, 1e8);
     },
     takeCost() {
       const cost = takenCost;
       takenCost = 0;
       return cost;
     },
-    forgetBindGroups: () => bindGroups.clear(),
+    letGoOfBuffers() {
+      flush();
+      bindGroups.clear();
+    },
     async profile(work) {
       flush();
       profiler = createProfiler(device);
+      previousEnd = Promise.resolve(0);
       try {
         await work();
         flush();
-        await Promise.all([profiler.settle(), wallClock]);
+        await Promise.all([profiler.settle(), previousEnd]);
         return profiler.result();
       } finally {
+        flush(); // what work that threw has left open
+        profiler.destroy();
         profiler = undefined;
       }
     },
+    destroy: () => ring.buffer.destroy(),
   };
 }

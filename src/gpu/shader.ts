@@ -2,7 +2,7 @@ import { ShaderError } from '../errors.ts';
 
 /** A WGSL file: valid as it stands, its name kept for messages. */
 export interface Shader {
-  /** Path in the repository, for messages: `shaders/matmul.wgsl`. */
+  /** Path in the repository, for messages: `shaders/matmul.wgsl`. Pipelines are cached by it: one file, one code. */
   readonly file: string;
   readonly code: string;
 }

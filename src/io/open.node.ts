@@ -43,4 +43,3 @@ export async function openSource(model: string, { revision, onProgress }: OpenOp
   const { HF_TOKEN: token, HF_ENDPOINT: endpoint } = process.env;
   return hubSource(model, { revision, cache, onProgress, token: token || undefined, endpoint: endpoint || undefined });
 }
-

@@ -1,5 +1,5 @@
-import { share, type Tensor } from '../tensor/tensor.ts';
-import type { HookPoint, Hooks } from './hooks.ts';
+import { reshape, type Tensor } from '../tensor/tensor.ts';
+import { capture, type HookPoint, type Hooks } from './hooks.ts';
 import { checkIds, checkLayer, countFrom, type LanguageModel } from './model.ts';
 import { newPositionMap } from './position-map.ts';
 
@@ -33,13 +33,14 @@ export function forward(model: LanguageModel, ids: Uint32Array, options: Forward
 /** Residual states 0..L of one prompt, [T, d] each, from one pass; the caller (or its scope) disposes them. */
 export function residualStates(model: LanguageModel, ids: Uint32Array): Tensor[] {
   const { layers } = model.config;
-  const states = new Array<Tensor>(layers + 1);
-  const hooks = new Map<HookPoint, (value: Tensor) => undefined>();
-  const keep = (layer: number) => (value: Tensor) => {
-    states[layer] = share(value);
-    return undefined;
-  };
-  for (let layer = 0; layer < layers; layer++) hooks.set(`blocks.${layer}.hook_resid_pre`, keep(layer));
-  states[layers] = forward(model, ids, { hooks });
-  return states;
+  return model.context.scope(() => {
+    const points = Array.from({ length: layers }, (_, layer): HookPoint => `blocks.${layer}.hook_resid_pre`);
+    const { hooks, values } = capture(points);
+    try {
+      const last = forward(model, ids, { hooks });
+      return [...points.map((point) => values.get(point)!), last].map((state) => reshape(state, state.shape));
+    } finally {
+      for (const value of values.values()) value.dispose();
+    }
+  });
 }

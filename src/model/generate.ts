@@ -38,7 +38,7 @@ export async function* generate(
   const map = newPositionMap(model, config.layers, { capacity: prompt.length + Math.max(count, 0) });
   try {
     let next = prompt;
-    for (let made = 0; made < count; made++) {
+    for (let made = 0; made < count && !signal?.aborted; made++) {
       const logits = context.scope(() => {
         const rows = model.embed(next, countFrom(map.cache.lengths[0]!, next.length));
         const states = map.extend(rows, [{ slot: 0, count: next.length }]);
@@ -58,6 +58,7 @@ export async function* generate(
 
 /** @throws InputError for options outside their range. */
 function sampler({
+  maxTokens,
   temperature = 0,
   topK,
   topP = 1,
@@ -65,12 +66,14 @@ function sampler({
   const expect = (ok: boolean, what: string, cure: string) => {
     if (!ok) throw new InputError(what, cure);
   };
+  const isCount = (n: number | undefined, least: number) => n === undefined || (Number.isInteger(n) && n >= least);
+  expect(isCount(maxTokens, 0), `The number of tokens to generate is ${maxTokens}.`, 'Use 0 or more.');
   expect(
     temperature >= 0 && Number.isFinite(temperature),
     `The temperature is ${temperature}.`,
     'Use 0 or more; 0 is greedy.',
   );
-  expect(topK === undefined || (Number.isInteger(topK) && topK >= 1), `top-k is ${topK}.`, 'Use 1 or more.');
+  expect(isCount(topK, 1), `top-k is ${topK}.`, 'Use 1 or more.');
   expect(topP > 0 && topP <= 1, `top-p is ${topP}.`, 'Use more than 0 and at most 1.');
   return (logits, random) => {
     const order = orderByLogit(logits);

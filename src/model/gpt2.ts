@@ -5,7 +5,7 @@ import { add, putColumns, takeColumns } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';
 import { layernorm } from '../ops/layernorm.ts';
 import { type MatmulOptions, matmul } from '../ops/matmul.ts';
-import { empty, sliceRows, type Tensor } from '../tensor/tensor.ts';
+import { empty, reshape, sliceRows, type Tensor } from '../tensor/tensor.ts';
 import type { Gpt2Config } from './config.ts';
 import { type Hooks, tap } from './hooks.ts';
 import type { Attend, LanguageModel } from './model.ts';
@@ -89,7 +89,7 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     let first = 0;
     for (const chunk of head.chunks) {
       const count = chunk.shape[0]!;
-      const bias = headBias && sliceRows({ ...headBias, shape: [head.rows, 1] }, first, count);
+      const bias = headBias && sliceRows(reshape(headBias, [head.rows, 1]), first, count);
       putColumns(all, first, matmul(normed, chunk, { transposeB: true, bias }));
       first += count;
     }

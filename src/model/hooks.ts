@@ -1,5 +1,5 @@
 import { ShapeError } from '../errors.ts';
-import { share, type Tensor } from '../tensor/tensor.ts';
+import { reshape, share, type Tensor } from '../tensor/tensor.ts';
 
 /** Activations inside a block, by TransformerLens's names; rows are [n, width], heads side by side. */
 type BlockPoint =
@@ -30,6 +30,7 @@ export function capture(points: readonly HookPoint[]): { hooks: Hooks; values: M
   const keep =
     (point: HookPoint): Hook =>
     (value) => {
+      values.get(point)?.dispose();
       values.set(point, share(value));
       return undefined;
     };
@@ -42,12 +43,12 @@ export function capture(points: readonly HookPoint[]): { hooks: Hooks; values: M
  */
 export function tap(hooks: Hooks | undefined, point: HookPoint, value: Tensor): Tensor {
   const replacement = hooks?.get(point)?.(value);
-  if (!replacement) return value;
+  if (!replacement || replacement === value) return value;
   if (replacement.shape.join() !== value.shape.join()) {
     throw new ShapeError(
       `The hook at ${point} returned [${replacement.shape}] in place of [${value.shape}].`,
       'Return a tensor of the same shape, or undefined.',
     );
   }
-  return replacement;
+  return reshape(replacement, value.shape); // the pass disposes what is its own; the hook keeps its tensor
 }

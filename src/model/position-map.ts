@@ -26,6 +26,7 @@ export interface PositionMap {
    * @param rows [B, d]
    * @param seen How many positions of its prefix each row sees; default all.
    * @returns [B, d]
+   * @throws InputError when a row is to see what its slot does not hold.
    */
   states(rows: Tensor, slots: Uint32Array, seen?: Uint32Array): Tensor;
   /**
@@ -62,13 +63,13 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     return context.scope(() => {
       const visible = uploadVisibility(context, visibility);
       const append = at && upload(context, at);
-      let x = rows; // (n, d)
+      let x = reshape(rows, rows.shape); // (n, d), ours to dispose
       for (let l = 0; l < layer; l++) {
         const y = model.block(x, l, { cache: cache.layers[l]!, visibility: visible, append }, hooks);
-        if (x !== rows) x.dispose();
+        x.dispose();
         x = y;
       }
-      return x === rows ? reshape(rows, rows.shape) : x;
+      return x;
     });
   }
 
@@ -77,6 +78,14 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     layer,
     cache,
     states(rows, slots, seen = slots.map((slot) => cache.lengths[slot]!)) {
+      slots.forEach((slot, r) => {
+        if (!(seen[r]! <= cache.lengths[slot]!)) {
+          throw new InputError(
+            `Row ${r} is to see ${seen[r]} positions of slot ${slot}, which holds ${cache.lengths[slot] ?? 'none'}.`,
+            `Name slots 0 to ${cache.lengths.length - 1}, and no more positions than each holds.`,
+          );
+        }
+      });
       return run(rows, { slots, seen });
     },
     extend(rows, segments, hooks) {

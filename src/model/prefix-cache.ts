@@ -33,10 +33,13 @@ export function createPrefixCache({ context, config }: LanguageModel, size: Pref
   const lengths = new Array<number>(slots).fill(0);
   // The cache outlives any scope it is made in: later recordings still write to it.
   const layers = context.unscoped(() =>
-    Array.from({ length: depth }, () => ({
-      keys: empty(context, [slots, capacity, config.width], 'f32', 'cached keys'),
-      values: empty(context, [slots, capacity, config.width], 'f32', 'cached values'),
-    })),
+    // All or nothing: when memory ends in the middle, the scope gives back what was taken.
+    context.scope(() =>
+      Array.from({ length: depth }, () => ({
+        keys: empty(context, [slots, capacity, config.width], 'f32', 'cached keys'),
+        values: empty(context, [slots, capacity, config.width], 'f32', 'cached values'),
+      })),
+    ),
   );
   const dispose = () => {
     for (const { keys, values } of layers) {

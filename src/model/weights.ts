@@ -1,3 +1,4 @@
+import { OutOfMemoryError } from '../errors.ts';
 import type { Context } from '../gpu/context.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
 import type { Table } from '../ops/embedding.ts';
@@ -40,15 +41,16 @@ export async function loadWeights(
     for (const { chunks } of tables.values()) for (const chunk of chunks) chunk.dispose();
   };
 
-  async function load(name: string, shape: readonly number[]): Promise<Table> {
+  async function load(name: string, shape: readonly number[]): Promise<void> {
     const [rows, width] = shape.length === 2 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
     // Vector loads need chunks of whole rows in multiples of four.
     const fitting = Math.floor(context.device.limits.maxStorageBufferBindingSize / (4 * width));
     const chunkRows = fitting >= rows ? rows : Math.floor(fitting / 4) * 4;
     const chunks: Tensor[] = [];
+    tables.set(name, { rows, width, chunks });
     for (let first = 0; first < rows; first += chunkRows) {
       const count = Math.min(chunkRows, rows - first);
-      const chunk = empty(context, shape.length === 2 ? [count, width] : shape, 'f32', name);
+      const chunk = context.unscoped(() => empty(context, shape.length === 2 ? [count, width] : shape, 'f32', name));
       chunks.push(chunk);
       for (let done = 0; done < chunk.size; done += PIECE_ELEMENTS) {
         const end = Math.min(done + PIECE_ELEMENTS, chunk.size);
@@ -58,18 +60,24 @@ export async function loadWeights(
         onLoad?.(loadedBytes, totalBytes);
       }
     }
-    return { rows, width, chunks };
   }
 
   try {
-    for (const { name, shape } of parameters) tables.set(name, await load(name, shape));
+    for (const { name, shape } of parameters) await load(name, shape);
     await context.finish();
   } catch (error) {
     dispose();
     throw error;
   }
   return {
-    tensor: (name) => tables.get(name)!.chunks[0]!,
+    tensor(name) {
+      const { chunks, rows, width } = tables.get(name)!;
+      if (chunks.length === 1) return chunks[0]!;
+      throw new OutOfMemoryError(
+        `${name} [${rows}, ${width}] is larger than this device binds at once (${context.device.limits.maxStorageBufferBindingSize} bytes).`,
+        'Create the context with a larger bindingBytes where the adapter allows it, or use another adapter.',
+      );
+    },
     table: (name) => tables.get(name)!,
     dispose,
   };

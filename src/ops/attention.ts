@@ -80,11 +80,12 @@ export function attention(
     throw new ShapeError(`${heads} heads do not divide the width ${width}.`, 'Check n_head and n_embd.');
   const y = empty(context, [rows, width], 'f32', 'attention');
   const cpu = context.adapter.kind === 'cpu';
+  const [tiles = 0] = visibility.tiles.shape;
   context.run({
     kernel: { shader, entry: cpu ? 'direct' : 'tiled', tiles: { HEAD_DIM: width / heads } },
     buffers: [qkv, cache.keys, cache.values, visibility.rows, visibility.tiles, y].map((tensor) => tensor.buffer),
-    uniforms: [rows, width, heads, capacity, f32(scale), window],
-    workgroups: cpu ? grid(Math.ceil((rows * heads) / 4)) : [visibility.tiles.shape[0]!, heads],
+    uniforms: [rows, width, heads, capacity, f32(scale), window, tiles],
+    workgroups: grid(cpu ? Math.ceil((rows * heads) / 4) : tiles * heads),
     cost: 4 * width * (visibility.seenInAll + rows),
   });
   return y;

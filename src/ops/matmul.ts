@@ -91,7 +91,8 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const [inner, n] = transposeB ? [b1, b0] : [b0, b1];
   const batch = a.shape.length === 3 ? a.shape[0]! : 1;
   const batchOfB = b.shape.length === 3 ? b.shape[0]! : 1;
-  if (inner !== k || (batchOfB !== batch && batchOfB !== 1) || a.shape.length < 2 || b.shape.length < 2) {
+  const areMatrices = [a, b].every(({ shape }) => shape.length === 2 || shape.length === 3);
+  if (!areMatrices || inner !== k || (batchOfB !== batch && batchOfB !== 1)) {
     throw new ShapeError(
       `Cannot multiply A [${a.shape}]${transposeA ? ' (transposed)' : ''} by B [${b.shape}]${transposeB ? ' (transposed)' : ''}.`,
       'The columns of A must be as many as the rows of B, and the batches equal.',

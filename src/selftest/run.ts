@@ -18,19 +18,22 @@ export async function runCase(context: Context, kernelCase: Case): Promise<CaseR
   return { op: kernelCase.op, name: kernelCase.name, ...agree(got, kernelCase.want(), kernelCase.bounds) };
 }
 
-/**
- * Compares every kernel with the float64 reference on this device.
- * @param onResult Called after each case.
- */
-export async function selftest(
-  context: Context,
-  onResult?: (result: CaseResult, done: number, total: number) => void,
-): Promise<CaseResult[]> {
+/** How to watch or stop a self-test. */
+export interface SelftestOptions {
+  /** Called before each case with its place, from 0. */
+  readonly onCase?: (kernelCase: Case, index: number, total: number) => void;
+  /** Stops between cases; the results so far are returned. */
+  readonly signal?: AbortSignal;
+}
+
+/** Compares every kernel with the float64 reference on this device. */
+export async function selftest(context: Context, { onCase, signal }: SelftestOptions = {}): Promise<CaseResult[]> {
   const cases = kernelCases();
   const results: CaseResult[] = [];
   for (const kernelCase of cases) {
+    if (signal?.aborted) break;
+    onCase?.(kernelCase, results.length, cases.length);
     results.push(await runCase(context, kernelCase));
-    onResult?.(results.at(-1)!, results.length, cases.length);
   }
   return results;
 }

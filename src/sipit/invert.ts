@@ -116,7 +116,9 @@ export async function invert(model: LoadedModel, record: StateRecord, options: I
       if (signal?.aborted) break;
       if (!policy.exhaustive && nearest[0]!.distance <= radius) break;
     }
-    if (nearest.length === 0 || (signal?.aborted && nearest[0]!.distance > radius)) return undefined;
+    // An interrupted search proves nothing: neither that no token fits nor, of an exhaustive one, that no other does.
+    const interrupted = signal?.aborted && tried.size < config.vocabularySize;
+    if (nearest.length === 0 || (interrupted && (policy.exhaustive || nearest[0]!.distance > radius))) return undefined;
     // A rival may turn out to be nearer; then its rivals count.
     for (let winner = -1; winner !== nearest[0]!.token && tried.size < config.vocabularySize; ) {
       winner = nearest[0]!.token;

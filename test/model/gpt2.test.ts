@@ -59,7 +59,6 @@ function worstRow(got: Float32Array, want: Float64Array, width: number): number 
   for (let i = 0; i < want.length; i += width) {
     worst = Math.max(worst, rmsError(got.subarray(i, i + width), want.subarray(i, i + width)));
   }
-  if (process.env.SHOW) console.log('ERR', worst.toExponential(2));
   return worst;
 }
 

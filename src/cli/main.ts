@@ -1,0 +1,46 @@
+import { Command } from 'commander';
+import { addDemo } from './demo.ts';
+import { fail } from './failure.ts';
+import { addGenerate } from './generate.ts';
+import { addInfo } from './info.ts';
+import { addInvert } from './invert.ts';
+import { packageVersion } from './package.ts';
+import { addSelftest } from './selftest.ts';
+import { addStates } from './states.ts';
+
+const HELP = `
+Start with:
+  preimage demo
+  preimage states "Any text of yours." --layer 3 -o s.safetensors
+  preimage invert s.safetensors
+
+Exit codes: 0 done, 1 negative result, 2 bad input, 130 stopped by Ctrl-C.
+Environment: PREIMAGE_ADAPTER, PREIMAGE_DEBUG, HF_TOKEN, HF_ENDPOINT, NO_COLOR,
+XDG_CACHE_HOME (downloads are kept in its folder preimage).`;
+
+const program = new Command('preimage')
+  .description('Find the input: recover a prompt, exactly, from the hidden states of a language model.')
+  .version(packageVersion())
+  .showHelpAfterError('Run it with --help for the options.')
+  .exitOverride()
+  .addHelpText('after', HELP);
+
+// Subcommands inherit the settings above.
+addDemo(program);
+addInfo(program);
+addSelftest(program);
+addGenerate(program);
+addStates(program);
+addInvert(program);
+
+// A reader that has seen enough, such as `head`, closes the pipe.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = fail(error, process.argv.includes('--json'));
+}

@@ -1,0 +1,183 @@
+import { readFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { InputError } from '../errors.ts';
+import { fileError, writeFileAtomic } from '../io/folder.node.ts';
+import { forward } from '../model/forward.ts';
+import type { LoadedModel } from '../model/load.ts';
+import { checkLayer } from '../model/model.ts';
+import { encodeStates } from '../sipit/states-file.ts';
+import type { StateRecord } from '../sipit/types.ts';
+import { read } from '../tensor/tensor.ts';
+import { type SharedOptions, sharedOptions, tokenIds, wholeNumber } from './options.ts';
+import { refuseOverwrite } from './output.ts';
+import { promptIds } from './prompt.ts';
+import { EXIT, isChatty, withModel } from './session.ts';
+import { print, printJson, progressBar } from './terminal.ts';
+import { byteSize, count, counted } from './text.ts';
+
+interface Options extends SharedOptions {
+  readonly ids?: number[];
+  readonly prompts?: string;
+  readonly layer?: number;
+  readonly output: string;
+  readonly dtype: 'f32' | 'f16' | 'bf16';
+  readonly answer?: string;
+  readonly force?: boolean;
+}
+
+/** Adds `preimage states`. */
+export function addStates(program: Command): void {
+  const command = program
+    .command('states')
+    .description('write the hidden states of a text: the residual stream after one layer, without the text')
+    .argument('[text]', 'the prompt');
+  sharedOptions(
+    command
+      .requiredOption('-o, --output <file>', 'safetensors file to write')
+      .option('--layer <n>', '0 = embedding, L = after the last block (default: L)', wholeNumber(0))
+      .addOption(new Option('--dtype <type>', 'how to store them').choices(['f32', 'f16', 'bf16']).default('f32'))
+      .option('--ids <list>', 'token ids in place of text, such as 5,17,3', tokenIds)
+      .option('--prompts <file>', 'many prompts in place of text, a line each')
+      .option('--answer <file>', 'JSON file for text and token ids, to compare with later')
+      .option('--force', 'overwrite files that exist'),
+  )
+    .addHelpText('after', EXAMPLES)
+    .action(async (text: string | undefined, options: Options) => {
+      process.exitCode = await states(text, options);
+    });
+}
+
+const EXAMPLES = `
+Examples:
+  preimage states "Nobody knows this sentence." --layer 4 -o s.safetensors
+  preimage states --prompts prompts.txt --dtype bf16 -o many.safetensors --answer many.json
+  preimage invert s.safetensors`;
+
+/** A prompt to run, and where it stands in the input. */
+interface Prompt {
+  readonly text?: string;
+  readonly ids: Uint32Array;
+}
+
+async function states(text: string | undefined, options: Options): Promise<number> {
+  const { output, answer, force } = options;
+  if (options.prompts !== undefined && (text !== undefined || options.ids !== undefined)) {
+    throw new InputError('There are prompts twice: --prompts and another.', 'Give only one of them.');
+  }
+  if (output === answer) throw new InputError(`-o and --answer both name ${output}.`, 'Keep the answer apart.');
+  for (const path of answer === undefined ? [output] : [output, answer]) await refuseOverwrite(path, force);
+  const lines = options.prompts === undefined ? undefined : await readLines(options.prompts);
+
+  return withModel(options, async (model) => {
+    const layer = options.layer ?? model.config.layers;
+    checkLayer(model.config, layer);
+    const prompts = lines
+      ? lines.kept.map((line) => promptOfLine(model, options.prompts!, line))
+      : [{ text, ids: promptIds(model, text, options.ids) }];
+    const records = await run(model, prompts, layer, options);
+    const bytes = encodeStates(records);
+    await writeFileAtomic(output, bytes);
+    if (answer !== undefined) await writeFileAtomic(answer, answerFile(model, prompts));
+
+    const { width } = model.config;
+    const positions = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
+    const skipped = lines?.skipped ?? 0;
+    if (options.json) {
+      printJson({
+        file: output,
+        layer,
+        dtype: options.dtype,
+        records: records.length,
+        positions,
+        width,
+        skipped,
+        bytes: bytes.length,
+        answer,
+      });
+    } else if (!options.quiet) {
+      const which = options.layer === undefined ? `${layer}, the last (--layer picks another)` : `${layer}`;
+      const many = lines ? `${counted(records.length, 'record')}, ` : '';
+      print(
+        `${output}: ${many}${count(positions)} x ${width} states of layer ${which}, ${options.dtype}, ${byteSize(bytes.length)}`,
+      );
+      if (skipped > 0) print(`${counted(skipped, 'blank line')} of ${options.prompts} skipped`);
+      if (answer !== undefined) print(`${answer}: the text and its token ids`);
+    }
+    return EXIT.done;
+  });
+}
+
+async function run(
+  model: LoadedModel,
+  prompts: readonly Prompt[],
+  layer: number,
+  options: Options,
+): Promise<StateRecord[]> {
+  const dtype = options.dtype.toUpperCase() as StateRecord['dtype'];
+  const digest = await model.digest();
+  const bar = progressBar('prompts', isChatty(options) && prompts.length > 1, count);
+  const records: StateRecord[] = [];
+  try {
+    for (const { ids } of prompts) {
+      const states = forward(model, ids, { layer });
+      const values = await read(states);
+      states.dispose();
+      checkRange(values, dtype, layer);
+      records.push({ values, width: model.config.width, layer, dtype, model: digest });
+      bar.update(records.length, prompts.length);
+    }
+  } finally {
+    bar.stop();
+  }
+  return records;
+}
+
+const LARGEST_F16 = 65504;
+
+function checkRange(values: Float32Array, dtype: string, layer: number): void {
+  const largest = dtype === 'F16' ? values.find((value) => Math.abs(value) > LARGEST_F16) : undefined;
+  if (largest === undefined) return;
+  throw new InputError(
+    `A state of layer ${layer} is ${largest.toPrecision(6)}, beyond the range of f16.`,
+    'Store them with --dtype bf16 or f32.',
+  );
+}
+
+interface Line {
+  readonly number: number;
+  readonly text: string;
+}
+
+/** The lines of a file that hold more than blanks, and how many do not. */
+async function readLines(path: string): Promise<{ kept: Line[]; skipped: number }> {
+  const bytes = await readFile(path).catch((cause) => {
+    throw fileError(path, 'read', cause);
+  });
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new InputError(`${path} is not UTF-8 text.`, 'Save it as UTF-8, a prompt on each line.', { cause });
+  }
+  // The end of the last line begins no other.
+  const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
+  const numbered = lines.map((line, i): Line => ({ number: i + 1, text: line }));
+  const kept = numbered.filter((line) => line.text.trim() !== '');
+  if (kept.length === 0) throw new InputError(`${path} holds no prompts.`, 'Write one on each line.');
+  return { kept, skipped: lines.length - kept.length };
+}
+
+function promptOfLine(model: LoadedModel, path: string, { number, text }: Line): Prompt {
+  try {
+    return { text, ids: promptIds(model, text, undefined) };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    const what = error.message.slice(0, -error.cure.length).trim();
+    throw new InputError(`${path}, line ${number}: ${what}`, error.cure, { cause: error });
+  }
+}
+
+function answerFile({ tokenizer }: LoadedModel, prompts: readonly Prompt[]): Uint8Array {
+  const answers = prompts.map(({ text, ids }) => ({ text: text ?? tokenizer?.decode(ids), tokens: [...ids] }));
+  return new TextEncoder().encode(`${JSON.stringify(answers.length === 1 ? answers[0] : answers)}\n`);
+}
