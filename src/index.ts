@@ -23,6 +23,7 @@ export type { LanguageModel } from './model/model.ts';
 export { newPositionMap, type PositionMap, positionMap, type Segment } from './model/position-map.ts';
 export { createPrefixCache, type PrefixCache } from './model/prefix-cache.ts';
 export { loadReferenceModel, type ReferenceModel } from './model/reference.ts';
+export { warmUp } from './model/warm-up.ts';
 export { activation } from './ops/activation.ts';
 export { appendToCache, attention, uploadVisibility } from './ops/attention.ts';
 export { distance } from './ops/distance.ts';

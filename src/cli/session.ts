@@ -2,6 +2,7 @@ import { createNodeContext } from '../gpu/context.node.ts';
 import type { Context } from '../gpu/context.ts';
 import { openSource } from '../io/open.node.ts';
 import { type LoadedModel, largestBinding, loadModel, type ModelFiles, openModel } from '../model/load.ts';
+import { warmUp } from '../model/warm-up.ts';
 import type { SharedOptions } from './options.ts';
 import { progressBar, warn } from './terminal.ts';
 import { byteSize } from './text.ts';
@@ -55,6 +56,8 @@ export async function withModel<T>(options: SharedOptions, work: (model: LoadedM
         for (const warning of files.config.warnings) warn(warning);
         const bar = progressBar('loading weights', isChatty(options), byteSize);
         const model = await loadModel(context, files, bar.update).finally(bar.stop);
+        const kernels = progressBar('compiling kernels', isChatty(options), String);
+        await warmUp(model, kernels.update).finally(kernels.stop);
         return work(model);
       },
       largestBinding(files.config),

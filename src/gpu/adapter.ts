@@ -14,31 +14,18 @@ export interface AdapterDescription {
   readonly architecture: string;
 }
 
-/** Describes an adapter; `kind` overrides the guess from its names. */
-export function describeAdapter(
-  info: GPUAdapterInfo,
-  features: ReadonlySet<string>,
-  reason: string,
-  kind?: AdapterKind,
-): AdapterDescription {
-  const names = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`.toLowerCase();
-  const looksLikeCpu =
-    ('isFallbackAdapter' in info && info.isFallbackAdapter === true) ||
-    ['swiftshader', 'software'].includes(info.architecture) ||
-    /llvmpipe|lavapipe|swiftshader/.test(names) ||
-    (info.vendor === '' && !features.has('core-features-and-limits'));
-  return {
-    name: (
-      info.device ||
-      info.description ||
-      `${info.vendor} ${info.architecture}`.trim() ||
-      'unnamed adapter'
-    ).replace(/-+$/, ''),
-    kind: kind ?? (looksLikeCpu ? 'cpu' : 'hardware'),
-    reason,
-    vendor: info.vendor,
-    architecture: info.architecture,
-  };
+/**
+ * Describes an adapter; `kind` overrides the guess from its names.
+ * @param info May lack any field: browsers hide names, and old ones have no adapter info at all.
+ */
+export function describeAdapter(info: Partial<GPUAdapterInfo>, reason: string, kind?: AdapterKind): AdapterDescription {
+  const { vendor = '', architecture = '', device = '', description = '', isFallbackAdapter = false } = info;
+  const isCpu =
+    isFallbackAdapter ||
+    ['swiftshader', 'software'].includes(architecture) ||
+    /llvmpipe|lavapipe|swiftshader/i.test(`${device} ${description}`);
+  const name = device || description || `${vendor} ${architecture}`.trim() || 'unnamed adapter';
+  return { name: name.replace(/-+$/, ''), kind: kind ?? (isCpu ? 'cpu' : 'hardware'), reason, vendor, architecture };
 }
 
 /** Optional features that kernels or the profiler use when they are there. */

@@ -15,5 +15,7 @@ export async function createNodeContext(
     powerPreference: options.powerPreference,
     busyPoll,
   });
-  return createContext({ ...rest, adapter, reason });
+  // Dawn names no vendor for Mesa's software OpenGL. (Browsers hide the vendor of real GPUs, so only Node may conclude.)
+  const nameless = adapter.info.vendor === '' && !adapter.features.has('core-features-and-limits');
+  return createContext({ ...rest, kind: rest.kind ?? (nameless ? 'cpu' : undefined), adapter, reason });
 }

@@ -3,6 +3,7 @@ import { type AdapterDescription, type AdapterKind, describeAdapter, requestDevi
 import { watchFailures } from './failures.ts';
 import { createPipelineCache, type PipelineCache } from './pipelines.ts';
 import { type BufferPool, createBufferPool, type PooledBuffer } from './pool.ts';
+import { createReadback } from './readback.ts';
 import { createRecorder, type Recorder } from './recorder.ts';
 import { type Kernel, kernelKey } from './shader.ts';
 import type { Uniforms } from './uniforms.ts';
@@ -44,6 +45,8 @@ export interface Context {
   readonly recorder: Recorder;
   /** Records a kernel; returns at once. */
   run(run: Run): void;
+  /** The kernels that `work` would run; nothing is sent to the GPU. For `pipelines.warmUp`. */
+  plan(work: () => void): Kernel[];
   /** A buffer of at least `sizeBytes`, contents undefined. */
   take(sizeBytes: number, label: string): PooledBuffer;
   /** A buffer holding `data`, which is copied at once. */
@@ -62,7 +65,7 @@ export interface Context {
   finish(): Promise<void>;
   /**
    * Disposes everything tracked during `work` except what it returns: a value, or an array or record of values.
-   * `work` only records; it cannot be async.
+   * @throws GpuError when `work` is async: it may only record.
    */
   scope<T>(work: () => T): T;
   /** Runs `work` outside all scopes: what it makes lives until it is disposed by hand. */
@@ -85,17 +88,19 @@ const COST_PER_SECOND: Record<AdapterKind, number> = { cpu: 5e9, hardware: 2e11 
 export async function createContext(options: ContextOptions = {}): Promise<Context> {
   const adapter = options.device ? undefined : (options.adapter ?? (await browserAdapter(options.powerPreference)));
   const device = options.device ?? (await requestDevice(adapter!, options.bindingBytes));
-  const info = device.adapterInfo ?? adapter?.info;
+  const info = device.adapterInfo ?? adapter?.info ?? {};
   const reason = options.reason ?? (options.device ? 'device brought by the caller' : 'the adapter WebGPU prefers');
-  const description = describeAdapter(info, device.features, reason, options.kind);
+  const description = describeAdapter(info, reason, options.kind);
 
   const failures = watchFailures(device);
   const { check } = failures;
   const pipelines = createPipelineCache(device, failures.explain);
   const recorder = createRecorder(device, COST_PER_SECOND[description.kind], failures.reject);
   const pool = createBufferPool(device, options.byteBudget ?? 64 * 2 ** 30, failures.explain, recorder.letGoOfBuffers);
+  const readback = createReadback(device);
   const sentinel = pool.take(4, 'sentinel');
   const scopes: Set<Disposable>[] = [];
+  let planned: Map<string, Kernel> | undefined;
 
   let idleSince = 0;
   /** Submits, waits, and throws what went wrong. */
@@ -128,6 +133,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
     run({ kernel, buffers, uniforms, workgroups, cost }) {
       check();
       if (workgroups.some((n) => n === 0)) return;
+      if (planned) return void planned.set(kernelKey(kernel), kernel);
       const pipeline = pipelines.get(kernel);
       if (buffers.length !== pipeline.bindings) {
         throw new GpuError(
@@ -138,6 +144,16 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
       for (const buffer of buffers) if (buffer) expectBindable(device, buffer, pipeline.label);
       expectDispatchable(device, workgroups, pipeline.label);
       recorder.dispatch({ pipeline, buffers: buffers.map((buffer) => buffer ?? sentinel), uniforms, workgroups, cost });
+    },
+    plan(work) {
+      const kernels = new Map<string, Kernel>();
+      planned = kernels;
+      try {
+        context.scope(work);
+        return [...kernels.values()];
+      } finally {
+        planned = undefined;
+      }
     },
     take(sizeBytes, label) {
       check();
@@ -173,16 +189,16 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
           'Read fewer tensors, or fewer rows, at a time.',
         );
       }
-      const staging = device.createBuffer({ label: 'readback', size: Math.max(total, 4), usage: 0x01 | 0x08 }); // MAP_READ | COPY_DST
+      const staging = readback.take(Math.max(total, 4));
       try {
         requests.forEach(({ buffer, sizeBytes }, i) => {
           if (sizeBytes > 0) recorder.copy(buffer.gpu, 0, staging, offsets[i]!, Math.ceil(sizeBytes / 4) * 4);
         });
-        await wait(() => staging.mapAsync(1));
-        const bytes = staging.getMappedRange();
+        await wait(() => staging.mapAsync(1, 0, Math.max(total, 4)));
+        const bytes = staging.getMappedRange(0, Math.max(total, 4));
         return requests.map(({ sizeBytes }, i) => bytes.slice(offsets[i]!, offsets[i]! + sizeBytes));
       } finally {
-        staging.destroy();
+        readback.release(staging);
       }
     },
     async finish() {
@@ -195,6 +211,12 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
       let result: ReturnType<typeof work> | undefined;
       try {
         result = work();
+        if (result instanceof Promise) {
+          throw new GpuError(
+            'The work of a scope is async.',
+            'Record inside the scope, and await read() outside of it.',
+          );
+        }
         return result;
       } finally {
         scopes.pop();
@@ -216,6 +238,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
     destroy() {
       failures.destroy();
       recorder.destroy();
+      readback.destroy();
       pool.destroy();
       if (!options.device) device.destroy();
     },

@@ -39,6 +39,8 @@ export interface BufferPool {
 
 /** From this size on an allocation gets error scopes of its own, which tell who asked for how much. */
 const SCOPED_BYTES = 16 * 2 ** 20;
+/** More than this is not kept for reuse. */
+const IDLE_BYTES = 2 * 2 ** 30;
 const STORAGE = 0x80 | 0x04 | 0x08; // GPUBufferUsage.STORAGE | COPY_SRC | COPY_DST
 
 /** Eight classes per power of two, so that at most an eighth is wasted. */
@@ -145,6 +147,7 @@ export function createBufferPool(
       const list = idle.get(buffer.sizeBytes);
       if (list) list.push(buffer);
       else idle.set(buffer.sizeBytes, [buffer]);
+      if (statistics.idleBytes > IDLE_BYTES) trim();
     },
     trim,
     destroy() {

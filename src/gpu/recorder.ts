@@ -47,6 +47,7 @@ export interface Recorder {
 const UNIFORM_SLOTS = 2048;
 const BIND_GROUPS_KEPT = 4096;
 const SUBMIT_MS = 200;
+const LEAST_SUBMIT_COST = 1e8;
 
 /**
  * @param costPerSecond First guess of the adapter's speed in floating-point operations a second.
@@ -162,9 +163,10 @@ export function createRecorder(
     },
     flush,
     measured(cost, milliseconds) {
+      if (cost < LEAST_SUBMIT_COST) return; // a wait for next to nothing, or for bytes alone, tells no speed
       const fitting = (cost / Math.max(milliseconds, 1)) * SUBMIT_MS;
       // A short measurement is mostly latency: it can only show that the adapter is faster than was thought.
-      if (milliseconds > 20 || fitting > submitCost) submitCost = Math.max(fitting, 1e8);
+      if (milliseconds > 20 || fitting > submitCost) submitCost = Math.max(fitting, LEAST_SUBMIT_COST);
     },
     takeCost() {
       const cost = takenCost;

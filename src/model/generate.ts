@@ -76,8 +76,8 @@ function sampler({
   expect(isCount(topK, 1), `top-k is ${topK}.`, 'Use 1 or more.');
   expect(topP > 0 && topP <= 1, `top-p is ${topP}.`, 'Use more than 0 and at most 1.');
   return (logits, random) => {
+    if (temperature === 0) return logits.reduce((best, logit, token) => (logit > logits[best]! ? token : best), 0);
     const order = orderByLogit(logits);
-    if (temperature === 0) return order[0]!;
     const kept = order.subarray(0, topK ?? order.length);
     const best = logits[kept[0]!]!;
     const weights = Float64Array.from(kept, (token) => Math.exp((logits[token]! - best) / temperature));

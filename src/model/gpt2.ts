@@ -8,7 +8,7 @@ import { type MatmulOptions, matmul } from '../ops/matmul.ts';
 import { empty, reshape, sliceRows, type Tensor } from '../tensor/tensor.ts';
 import type { Gpt2Config } from './config.ts';
 import { type Hooks, tap } from './hooks.ts';
-import type { Attend, LanguageModel } from './model.ts';
+import { type Attend, checkPositions, checkTokens, type LanguageModel } from './model.ts';
 import type { Weights } from './weights.ts';
 
 /**
@@ -70,6 +70,8 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
   }
 
   function embed(ids: Uint32Array, positions: Uint32Array, hooks?: Hooks): Tensor {
+    checkTokens(config, ids);
+    checkPositions(config, positions, ids.length);
     const wte = weights.table('wte.weight');
     const wpe = weights.table('wpe.weight');
     if (!hooks?.has('hook_embed') && !hooks?.has('hook_pos_embed')) {

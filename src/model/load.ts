@@ -63,14 +63,18 @@ export function modelFiles(
 }
 
 /**
- * Loads a model's weights onto the GPU.
+ * Loads a model's weights onto the GPU. The files are the model's from then on: `dispose` closes them.
  * @throws MissingTensorError, OutOfMemoryError, SourceError
  */
 export async function loadModel(context: Context, files: ModelFiles, onLoad?: OnLoad): Promise<LoadedModel> {
   const weights = await loadWeights(context, files.config, files.checkpoint, onLoad);
   const model = gpt2(context, files.config, weights);
-  const { name, tokenizer, digest } = files;
-  return { ...model, name, tokenizer, digest };
+  const { name, tokenizer, digest, checkpoint } = files;
+  const dispose = () => {
+    model.dispose();
+    void checkpoint.close();
+  };
+  return { ...model, name, tokenizer, digest, dispose, [Symbol.dispose]: dispose };
 }
 
 /**

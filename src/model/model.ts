@@ -20,7 +20,7 @@ export interface LanguageModel extends Disposable {
   readonly config: ModelConfig;
   /** The token embedding, `wte`. */
   readonly tokenTable: Table;
-  /** Residual state 0 of tokens at positions, [n, d]. */
+  /** Residual state 0 of tokens at positions, [n, d]. @throws InputError for ids or positions out of range. */
   embed(ids: Uint32Array, positions: Uint32Array, hooks?: Hooks): Tensor;
   /** The residual state after block `layer` (from 0) of rows that carry the state before it, [n, d]. */
   block(x: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor;
@@ -30,31 +30,43 @@ export interface LanguageModel extends Disposable {
 }
 
 /**
- * Checks token ids that start at `firstPosition` of a sequence.
+ * Checks a prompt whose first token stands at `firstPosition`.
  * @throws InputError for an empty prompt, an id outside the vocabulary, a prompt over the context.
  */
-export function checkIds(
-  { vocabularySize, contextLength, name }: ModelConfig,
-  ids: ArrayLike<number>,
-  firstPosition = 0,
-): void {
+export function checkIds(config: ModelConfig, ids: ArrayLike<number>, firstPosition = 0): void {
   if (ids.length === 0) throw new InputError('The prompt is empty.', 'Give at least one token.');
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
-    if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {
-      throw new InputError(
-        `Token id ${id} (number ${i + 1} of ${ids.length}) is not in the vocabulary of ${vocabularySize}.`,
-        'Use the tokenizer that belongs to the model.',
-      );
-    }
-  }
+  checkTokens(config, ids);
   const length = firstPosition + ids.length;
-  if (length > contextLength) {
+  if (length > config.contextLength) {
     throw new InputError(
-      `The prompt has ${length} tokens; the model has ${contextLength} positions (n_positions in ${name}).`,
-      `Shorten it by ${length - contextLength} tokens.`,
+      `The prompt has ${length} tokens; the model has ${config.contextLength} positions (n_positions in ${config.name}).`,
+      `Shorten it by ${length - config.contextLength} tokens.`,
     );
   }
+}
+
+/** @throws InputError for an id outside the vocabulary. */
+export function checkTokens({ vocabularySize }: ModelConfig, ids: ArrayLike<number>): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (Number.isInteger(id) && id >= 0 && id < vocabularySize) continue;
+    throw new InputError(
+      `Token id ${id} (number ${i + 1} of ${ids.length}) is not in the vocabulary of ${vocabularySize}.`,
+      'Use the tokenizer that belongs to the model.',
+    );
+  }
+}
+
+/** @throws InputError for a position the model has no embedding for, or not one for each token. */
+export function checkPositions({ contextLength, name }: ModelConfig, positions: Uint32Array, tokens: number): void {
+  const beyond = positions.find((position) => position >= contextLength);
+  if (beyond === undefined && positions.length === tokens) return;
+  throw new InputError(
+    beyond === undefined
+      ? `${positions.length} positions do not go with ${tokens} tokens.`
+      : `Position ${beyond} does not exist: the model has ${contextLength} (n_positions in ${name}).`,
+    'Give each token a position from 0 to n_positions - 1.',
+  );
 }
 
 /**

@@ -93,11 +93,14 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
       const seen: number[] = [];
       const next = [...cache.lengths];
       for (const { slot, count } of segments) {
+        if (next[slot] === undefined) {
+          throw new InputError(`The cache has no slot ${slot}.`, `Name slots 0 to ${next.length - 1}.`);
+        }
         for (let i = 0; i < count; i++) {
           slots.push(slot);
           seen.push(next[slot]!++);
         }
-        if (!(next[slot]! <= cache.capacity)) {
+        if (next[slot]! > cache.capacity) {
           throw new InputError(
             `Slot ${slot} has room for ${cache.capacity} positions and would hold ${next[slot]}.`,
             'Create the cache with a larger capacity, or truncate the slot.',

@@ -419,7 +419,8 @@ describe('a recording', () => {
     context.recorder.measured(1e10, 1000); // 2e9 in 200 ms
     expect(await submitsFor(new Array(10).fill(1e9))).toBe(5);
     expect(await submitsFor([1e12, 1e12, 1])).toBe(3);
-    context.recorder.measured(1e6, 10); // mostly latency
+    context.recorder.measured(1.5e8, 19); // mostly latency
+    context.recorder.measured(0, 500); // a large readback
     expect(await submitsFor(new Array(10).fill(1e9))).toBe(5);
     context.recorder.measured(1e9, 10); // faster than was thought
     expect(await submitsFor(new Array(10).fill(1e9))).toBe(1);

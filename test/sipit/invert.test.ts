@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkoutSource, testContext } from '#context';
 import { InputError } from '../../src/errors.ts';
-import type { Context } from '../../src/gpu/context.ts';
+import { type Context, createContext } from '../../src/gpu/context.ts';
 import { bytesFromArray } from '../../src/io/blobs.ts';
 import { openSafetensors } from '../../src/io/safetensors.ts';
 import { forward } from '../../src/model/forward.ts';
 import { type LoadedModel, loadModel, openModel } from '../../src/model/load.ts';
+import { warmUp } from '../../src/model/warm-up.ts';
 import { seededRandom } from '../../src/reference/random.ts';
 import { calibrate } from '../../src/sipit/decision.ts';
 import { invert } from '../../src/sipit/invert.ts';
@@ -174,6 +175,21 @@ test('a signal stops the search and keeps what was recovered', async () => {
   });
   expect(result.exact).toBe(false);
   expect(result.tokens).toEqual([...states.ids.subarray(0, 2)]);
+});
+
+test('after a warm-up an inversion compiles nothing', async () => {
+  const fresh = await createContext({ device: context.device });
+  const warm = await loadModel(fresh, await openModel(checkoutSource('weights')));
+  const steps: [number, number][] = [];
+  await warmUp(warm, (done, total) => steps.push([done, total]));
+  const { pipelinesCreated } = fresh.pipelines.statistics;
+  expect(steps.at(-1)).toEqual([pipelinesCreated, pipelinesCreated]);
+  const states = forward(warm, Uint32Array.of(300, 9, 77, 21), { layer: 1 });
+  const result = await invert(warm, { values: await read(states), width: 192, layer: 1, dtype: 'F32' });
+  expect(result.exact).toBe(true);
+  expect(fresh.pipelines.statistics.pipelinesCreated).toBe(pipelinesCreated);
+  warm.dispose();
+  fresh.destroy();
 });
 
 test('a hundred inversions hold no more GPU memory than one', async () => {
