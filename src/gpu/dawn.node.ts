@@ -84,7 +84,7 @@ async function trySystem(wanted: Wanted): Promise<Attempt> {
     return { missing: 'no system adapter: no Vulkan loader (libvulkan.so.1) is installed' };
   }
   const { found, missing } = await request('system', wanted, [], (ask) => ask());
-  if (!found) return { missing: `no system adapter: ${missing}` };
+  if (!found) return { missing: `${wanted.name ? 'system adapters' : 'no system adapter'}: ${missing}` };
   return { adapter: { ...found, reason: `system adapter ${fullName(found.adapter.info)}` } };
 }
 
@@ -92,7 +92,7 @@ async function trySwiftShader(wanted: Wanted): Promise<Attempt> {
   const { folder, missing: unprepared } = await prepareSwiftShader();
   if (folder === undefined) return { missing: `no packaged SwiftShader: ${unprepared}` };
   const { found, missing } = await request('swiftshader', wanted, [], (ask) => withSwiftShader(folder, ask));
-  if (!found) return { missing: `no packaged SwiftShader: ${missing}` };
+  if (!found) return { missing: `${wanted.name ? 'packaged' : 'no packaged SwiftShader'}: ${missing}` };
   return { adapter: { ...found, reason: `packaged SwiftShader on the CPU, ${fullName(found.adapter.info)}` } };
 }
 

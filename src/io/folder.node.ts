@@ -136,7 +136,9 @@ export function errorCode(error: unknown): string | undefined {
  */
 export function fileError(path: string, done: string, cause: unknown): PreimageError {
   if (cause instanceof PreimageError) return cause;
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  // "ENOENT: no such file or directory, open 'x'" says twice what the sentence says already.
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const reason = message.replace(/^[A-Z]+: /, '').replace(/, [a-z]+( '.*)?$/s, '');
   const cure = cures[errorCode(cause) ?? ''] ?? 'Check the disk and the path.';
   return new SourceError(`${path} could not be ${done}: ${reason}.`, cure, { cause });
 }

@@ -4,8 +4,8 @@ import type { ActivationName } from '../reference/activation.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
 import { elementGrid } from './kernels.ts';
 
-/** The number by which shaders know each activation. */
-const NAMES: readonly ActivationName[] = [
+/** Every activation; shaders know each by its place in this list. */
+export const ACTIVATIONS: readonly ActivationName[] = [
   'none',
   'gelu_new',
   'gelu',
@@ -17,7 +17,7 @@ const NAMES: readonly ActivationName[] = [
 ];
 
 /** The `override ACTIVATION` value of a name. */
-export const activationIndex = (name: ActivationName): number => NAMES.indexOf(name);
+export const activationIndex = (name: ActivationName): number => ACTIVATIONS.indexOf(name);
 
 const shader = { file: 'shaders/activation.wgsl', code };
 const kernel = (name: ActivationName): Kernel => ({

@@ -1,5 +1,5 @@
 import type { Context } from '../gpu/context.ts';
-import { activation } from '../ops/activation.ts';
+import { ACTIVATIONS, activation } from '../ops/activation.ts';
 import { appendToCache, attention, uploadVisibility } from '../ops/attention.ts';
 import { distance } from '../ops/distance.ts';
 import { add, putColumns, scale, takeColumns } from '../ops/elementwise.ts';
@@ -305,16 +305,6 @@ function elementwiseCases(): Case[] {
   ];
 }
 
-const ACTIVATIONS: readonly ActivationName[] = [
-  'none',
-  'gelu_new',
-  'gelu',
-  'gelu_fast',
-  'relu',
-  'leaky_relu',
-  'silu',
-  'tanh',
-];
 const TRANSPOSES: readonly Transposes[] = ['NN', 'NT', 'TN', 'TT'];
 
 /** Every kernel over sizes that divide nothing and sizes that divide everything. */

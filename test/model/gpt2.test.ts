@@ -13,24 +13,13 @@ import { countFrom } from '../../src/model/model.ts';
 import { newPositionMap } from '../../src/model/position-map.ts';
 import { rmsError } from '../../src/reference/agree.ts';
 import { read, readAll, upload } from '../../src/tensor/tensor.ts';
+import { GPT2_FIXTURES } from '../support/fixture-names.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 /** Largest difference allowed, in units of the RMS of each state: of the row of one position. */
 const BOUND = 2e-5;
 
-const FIXTURES = [
-  'gpt2-tanh',
-  'gpt2-erf-wide',
-  'gpt2-relu-untied',
-  'gpt2-scaled-attention',
-  'gpt2-unscaled-attention',
-  'gpt2-f16',
-  'gpt2-bf16',
-  'gpt2-sharded',
-  'gpt2-old-names',
-  'gpt2-massive',
-  'hashed-d64',
-];
+const FIXTURES = [...GPT2_FIXTURES, 'hashed-d64'];
 
 let context: Context;
 beforeAll(async () => {

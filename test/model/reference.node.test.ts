@@ -11,21 +11,9 @@ import { loadReferenceModel, type ReferenceModel } from '../../src/model/referen
 import { embedding } from '../../src/reference/embedding.ts';
 import { softmax } from '../../src/reference/softmax.ts';
 import { rmsError } from '../support/agree.ts';
+import { GPT2_FIXTURES } from '../support/fixture-names.ts';
 import { fixture, shared } from '../support/fixtures.node.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
-
-const FIXTURES = [
-  'gpt2-tanh',
-  'gpt2-erf-wide',
-  'gpt2-relu-untied',
-  'gpt2-scaled-attention',
-  'gpt2-unscaled-attention',
-  'gpt2-f16',
-  'gpt2-bf16',
-  'gpt2-sharded',
-  'gpt2-old-names',
-  'gpt2-massive',
-];
 
 /** f64 against f64: only the order of sums differs. */
 const F64_ERROR = 1e-12;
@@ -86,7 +74,7 @@ async function worstErrors(twin: ReferenceModel, reference: Checkpoint): Promise
 }
 
 describe('the float64 twin against transformers in float64', () => {
-  it.each(FIXTURES)('%s', async (name) => {
+  it.each(GPT2_FIXTURES)('%s', async (name) => {
     const folder = fixture(name)!;
     const errors = await worstErrors(await openTwin(folder), await openFile(folder, 'reference.safetensors'));
     expect(errors.states).toBeLessThan(F64_ERROR);
