@@ -43,18 +43,19 @@ async function continueText(text: string | undefined, options: Options): Promise
   return withModel(options, (model) =>
     interruptible(async (signal) => {
       const prompt = promptIds(model, text, options.ids);
+      const continuation = generate(model, prompt, { ...sampling(options), signal });
       const writer = options.json ? undefined : textWriter(model, prompt, isChatty(options));
       const tokens: number[] = [];
       const started = performance.now();
-      for await (const token of generate(model, prompt, { ...sampling(options), signal })) {
+      for await (const token of continuation) {
         tokens.push(token);
         writer?.push(token);
       }
       writer?.end();
       const seconds = (performance.now() - started) / 1000;
       if (options.json) {
-        const continuation = model.tokenizer && continuationOf(model.tokenizer, prompt, tokens);
-        printJson({ prompt: text ?? options.ids, text: continuation, tokens, seconds });
+        const added = model.tokenizer && continuationOf(model.tokenizer, prompt, tokens);
+        printJson({ prompt: text ?? options.ids, text: added, tokens, seconds });
       } else if (isChatty(options)) {
         const full = prompt.length + tokens.length === model.config.contextLength ? ', the context is full' : '';
         const rate = (tokens.length / seconds).toFixed(1);

@@ -21,21 +21,28 @@ export interface GenerateOptions {
 
 /**
  * Continues a prompt, token by token.
- * @yields The id of each new token; ends at `maxTokens`, at the end of the context, or when the signal fires.
- * @throws InputError for a prompt or options that cannot be used.
+ * @returns The id of each new token; ends at `maxTokens`, at the end of the context, or when the signal fires.
+ * @throws InputError, at once, for a prompt or options that cannot be used.
  */
-export async function* generate(
+export function generate(
   model: LanguageModel,
   prompt: Uint32Array,
   options: GenerateOptions = {},
 ): AsyncGenerator<number, void> {
+  checkIds(model.config, prompt);
+  return sample(model, prompt, sampler(options), options);
+}
+
+async function* sample(
+  model: LanguageModel,
+  prompt: Uint32Array,
+  choose: ReturnType<typeof sampler>,
+  { maxTokens = Number.POSITIVE_INFINITY, seed = 0, signal }: GenerateOptions,
+): AsyncGenerator<number, void> {
   const { context, config } = model;
-  const { maxTokens = Number.POSITIVE_INFINITY, seed = 0, signal } = options;
-  checkIds(config, prompt);
-  const choose = sampler(options);
   const random = seededRandom(seed);
   const count = Math.min(maxTokens, config.contextLength - prompt.length);
-  const map = newPositionMap(model, config.layers, { capacity: prompt.length + Math.max(count, 0) });
+  const map = newPositionMap(model, config.layers, { capacity: prompt.length + count });
   try {
     let next = prompt;
     for (let made = 0; made < count && !signal?.aborted; made++) {
