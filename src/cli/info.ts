@@ -96,7 +96,7 @@ function show({ version, node, platform, adapter, model }: Report): void {
     ['why', adapter.reason],
     ['features', adapter.features.join(', ') || 'none'],
     ...SHOWN_LIMITS.map((name): Row => {
-      const value = adapter.limits[name]!;
+      const value = adapter.limits[name];
       return [name, name.endsWith('Size') ? byteSize(value) : count(value)];
     }),
   ]);

@@ -63,7 +63,7 @@ async function invertFile(path: string, options: Options): Promise<number> {
     const save = resultFile(options.output);
     return interruptible((signal) =>
       records.length === 1
-        ? invertOne(model, records[0]!, options, save, signal)
+        ? invertOne(model, records[0], options, save, signal)
         : invertMany(model, records, options, save, signal),
     );
   });

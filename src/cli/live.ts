@@ -122,7 +122,7 @@ function verdictLines(result: Inversion, model: LoadedModel, stopped: boolean): 
     );
   }
   if (missing.length > 0) {
-    const { token, text } = missing[0]!;
+    const { token, text } = missing[0];
     const shown = text === undefined ? `#${token}` : quoted(text, true);
     lines.push(
       `${paint('red', 'NOT FOUND')} at ${places(missing)}: no token fits, the nearest is ${shown}. ` +

@@ -192,11 +192,11 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
       const staging = readback.take(Math.max(total, 4));
       try {
         requests.forEach(({ buffer, sizeBytes }, i) => {
-          if (sizeBytes > 0) recorder.copy(buffer.gpu, 0, staging, offsets[i]!, Math.ceil(sizeBytes / 4) * 4);
+          if (sizeBytes > 0) recorder.copy(buffer.gpu, 0, staging, offsets[i], Math.ceil(sizeBytes / 4) * 4);
         });
         await wait(() => staging.mapAsync(1, 0, Math.max(total, 4)));
         const bytes = staging.getMappedRange(0, Math.max(total, 4));
-        return requests.map(({ sizeBytes }, i) => bytes.slice(offsets[i]!, offsets[i]! + sizeBytes));
+        return requests.map(({ sizeBytes }, i) => bytes.slice(offsets[i], offsets[i] + sizeBytes));
       } finally {
         readback.release(staging);
       }

@@ -130,7 +130,7 @@ export function createBufferPool(
       const index = oldest(candidates, (buffer) => buffer.releasedIn !== notReleasedIn);
       let buffer: PooledBuffer;
       if (index >= 0) {
-        buffer = candidates.splice(index, 1)[0]!;
+        buffer = candidates.splice(index, 1)[0];
         statistics.idleBytes -= size;
       } else {
         buffer = create(size, label);
@@ -162,7 +162,7 @@ export function createBufferPool(
 function oldest(buffers: readonly PooledBuffer[], serves: (buffer: PooledBuffer) => boolean): number {
   let best = -1;
   buffers.forEach((buffer, i) => {
-    if (serves(buffer) && (best < 0 || buffer.id < buffers[best]!.id)) best = i;
+    if (serves(buffer) && (best < 0 || buffer.id < buffers[best].id)) best = i;
   });
   return best;
 }

@@ -69,7 +69,7 @@ export function createProfiler(device: GPUDevice): Profiler {
       const added = mapped.then(() => {
         const ticks = new BigInt64Array(staging.getMappedRange().slice(0));
         dispatches.forEach(({ label, flops }, i) => {
-          add(label, flops, Number(ticks[2 * i + 1]! - ticks[2 * i]!) / 1e6);
+          add(label, flops, Number(ticks[2 * i + 1] - ticks[2 * i]) / 1e6);
         });
         staging.destroy();
         resolved.destroy();

@@ -19,7 +19,7 @@ export function createReadback(device: GPUDevice): Readback {
       const size =
         sizeBytes > KEPT_BYTES ? Math.ceil(sizeBytes / 4) * 4 : Math.max(256, 2 ** Math.ceil(Math.log2(sizeBytes)));
       const index = idle.findIndex((buffer) => buffer.size === size);
-      return index >= 0 ? idle.splice(index, 1)[0]! : device.createBuffer({ label: 'readback', size, usage: USAGE });
+      return index >= 0 ? idle.splice(index, 1)[0] : device.createBuffer({ label: 'readback', size, usage: USAGE });
     },
     release(buffer) {
       if (buffer.size > KEPT_BYTES || buffer.mapState === 'pending') return buffer.destroy();

@@ -47,7 +47,7 @@ async function* sample(
     let next = prompt;
     for (let made = 0; made < count && !signal?.aborted; made++) {
       const logits = context.scope(() => {
-        const rows = model.embed(next, countFrom(map.cache.lengths[0]!, next.length));
+        const rows = model.embed(next, countFrom(map.cache.lengths[0], next.length));
         const states = map.extend(rows, [{ slot: 0, count: next.length }]);
         return model.logits(sliceRows(states, next.length - 1, 1));
       });
@@ -83,27 +83,27 @@ function sampler({
   expect(isCount(topK, 1), `top-k is ${topK}.`, 'Use 1 or more.');
   expect(topP > 0 && topP <= 1, `top-p is ${topP}.`, 'Use more than 0 and at most 1.');
   return (logits, random) => {
-    if (temperature === 0) return logits.reduce((best, logit, token) => (logit > logits[best]! ? token : best), 0);
+    if (temperature === 0) return logits.reduce((best, logit, token) => (logit > logits[best] ? token : best), 0);
     const order = orderByLogit(logits);
     const kept = order.subarray(0, topK ?? order.length);
-    const best = logits[kept[0]!]!;
-    const weights = Float64Array.from(kept, (token) => Math.exp((logits[token]! - best) / temperature));
+    const best = logits[kept[0]];
+    const weights = Float64Array.from(kept, (token) => Math.exp((logits[token] - best) / temperature));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     let nucleus = 0;
-    for (let mass = 0; nucleus < weights.length && mass < topP * total; nucleus++) mass += weights[nucleus]!;
+    for (let mass = 0; nucleus < weights.length && mass < topP * total; nucleus++) mass += weights[nucleus];
     const mass = weights.subarray(0, nucleus).reduce((sum, weight) => sum + weight, 0);
     let left = random() * mass;
     for (let i = 0; i < nucleus; i++) {
-      left -= weights[i]!;
-      if (left < 0) return kept[i]!;
+      left -= weights[i];
+      if (left < 0) return kept[i];
     }
-    return kept[nucleus - 1]!;
+    return kept[nucleus - 1];
   };
 }
 
 /** Token ids by falling logit; ties by the lower id. */
 export function orderByLogit(logits: ArrayLike<number>): Uint32Array {
   return Uint32Array.from({ length: logits.length }, (_, token) => token).sort(
-    (a, b) => logits[b]! - logits[a]! || a - b,
+    (a, b) => logits[b] - logits[a] || a - b,
   );
 }

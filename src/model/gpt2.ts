@@ -75,7 +75,7 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     const wte = weights.table('wte.weight');
     const wpe = weights.table('wpe.weight');
     if (!hooks?.has('hook_embed') && !hooks?.has('hook_pos_embed')) {
-      return embedding(context, wte, ids, { positions: wpe.chunks[0]!, at: positions });
+      return embedding(context, wte, ids, { positions: wpe.chunks[0], at: positions });
     }
     const tokens = tap(hooks, 'hook_embed', embedding(context, wte, ids));
     return add(tokens, tap(hooks, 'hook_pos_embed', embedding(context, wpe, positions)));
@@ -86,11 +86,11 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
 
   function logits(rows: Tensor, hooks?: Hooks): Tensor {
     const normed = tap(hooks, 'ln_final.hook_output', norm(rows, 'ln_f')); // (n, d)
-    if (head.chunks.length === 1) return matmul(normed, head.chunks[0]!, { transposeB: true, bias: headBias }); // (n, V)
-    const all = empty(context, [normed.shape[0]!, head.rows], 'f32', 'logits'); // (n, V)
+    if (head.chunks.length === 1) return matmul(normed, head.chunks[0], { transposeB: true, bias: headBias }); // (n, V)
+    const all = empty(context, [normed.shape[0], head.rows], 'f32', 'logits'); // (n, V)
     let first = 0;
     for (const chunk of head.chunks) {
-      const count = chunk.shape[0]!;
+      const count = chunk.shape[0];
       const bias = headBias && sliceRows(reshape(headBias, [head.rows, 1]), first, count);
       putColumns(all, first, matmul(normed, chunk, { transposeB: true, bias }));
       first += count;

@@ -48,7 +48,7 @@ export function checkIds(config: ModelConfig, ids: ArrayLike<number>, firstPosit
 /** @throws InputError for an id outside the vocabulary. */
 export function checkTokens({ vocabularySize }: ModelConfig, ids: ArrayLike<number>): void {
   for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
+    const id = ids[i];
     if (Number.isInteger(id) && id >= 0 && id < vocabularySize) continue;
     throw new InputError(
       `Token id ${id} (number ${i + 1} of ${ids.length}) is not in the vocabulary of ${vocabularySize}.`,

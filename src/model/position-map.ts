@@ -65,7 +65,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
       const append = at && upload(context, at);
       let x = reshape(rows, rows.shape); // (n, d), ours to dispose
       for (let l = 0; l < layer; l++) {
-        const y = model.block(x, l, { cache: cache.layers[l]!, visibility: visible, append }, hooks);
+        const y = model.block(x, l, { cache: cache.layers[l], visibility: visible, append }, hooks);
         x.dispose();
         x = y;
       }
@@ -77,9 +77,9 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     width: config.width,
     layer,
     cache,
-    states(rows, slots, seen = slots.map((slot) => cache.lengths[slot]!)) {
+    states(rows, slots, seen = slots.map((slot) => cache.lengths[slot])) {
       slots.forEach((slot, r) => {
-        if (!(seen[r]! <= cache.lengths[slot]!)) {
+        if (!(seen[r] <= cache.lengths[slot])) {
           throw new InputError(
             `Row ${r} is to see ${seen[r]} positions of slot ${slot}, which holds ${cache.lengths[slot] ?? 'none'}.`,
             `Name slots 0 to ${cache.lengths.length - 1}, and no more positions than each holds.`,
@@ -98,16 +98,16 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
         }
         for (let i = 0; i < count; i++) {
           slots.push(slot);
-          seen.push(next[slot]!++);
+          seen.push(next[slot]++);
         }
-        if (next[slot]! > cache.capacity) {
+        if (next[slot] > cache.capacity) {
           throw new InputError(
             `Slot ${slot} has room for ${cache.capacity} positions and would hold ${next[slot]}.`,
             'Create the cache with a larger capacity, or truncate the slot.',
           );
         }
       }
-      const at = Uint32Array.from(slots, (slot, r) => slot * cache.capacity + seen[r]!);
+      const at = Uint32Array.from(slots, (slot, r) => slot * cache.capacity + seen[r]);
       const states = run(rows, { slots: Uint32Array.from(slots), seen: Uint32Array.from(seen) }, at, hooks);
       for (const { slot, count } of segments) cache.grow(slot, count);
       return states;

@@ -62,7 +62,7 @@ export function createPrefixCache({ context, config }: LanguageModel, size: Pref
       lengths[slot] = length;
     },
     grow(slot, count) {
-      lengths[slot]! += count;
+      lengths[slot] += count;
     },
     dispose,
     [Symbol.dispose]: dispose,

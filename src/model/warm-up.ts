@@ -26,7 +26,7 @@ export async function warmUp(model: LanguageModel, onProgress?: (done: number, t
     }
     // What the inverter ranks embedding rows with.
     const row = embedding(context, model.tokenTable, Uint32Array.of(0));
-    const distances = distance(model.tokenTable.chunks[0]!, add(row, row));
+    const distances = distance(model.tokenTable.chunks[0], add(row, row));
     topk(distances, Math.min(16, distances.size), 'smallest');
   });
   map.cache.dispose();

@@ -42,7 +42,7 @@ export async function loadWeights(
   };
 
   async function load(name: string, shape: readonly number[]): Promise<void> {
-    const [rows, width] = shape.length === 2 ? [shape[0]!, shape[1]!] : [1, shape[0]!];
+    const [rows, width] = shape.length === 2 ? [shape[0], shape[1]] : [1, shape[0]];
     // Vector loads need chunks of whole rows in multiples of four.
     const fitting = Math.floor(context.device.limits.maxStorageBufferBindingSize / (4 * width));
     const chunkRows = fitting >= rows ? rows : Math.floor(fitting / 4) * 4;
@@ -72,7 +72,7 @@ export async function loadWeights(
   return {
     tensor(name) {
       const { chunks, rows, width } = tables.get(name)!;
-      if (chunks.length === 1) return chunks[0]!;
+      if (chunks.length === 1) return chunks[0];
       throw new OutOfMemoryError(
         `${name} [${rows}, ${width}] is larger than this device binds at once (${context.device.limits.maxStorageBufferBindingSize} bytes).`,
         'Create the context with a larger bindingBytes where the adapter allows it, or use another adapter.',

@@ -47,9 +47,9 @@ export function uploadVisibility(context: Context, { slots, seen }: Visibility):
   const rows = new Uint32Array(2 * slots.length);
   const tiles: number[] = [];
   slots.forEach((slot, r) => {
-    rows.set([slot, seen[r]!], 2 * r);
+    rows.set([slot, seen[r]], 2 * r);
     const open = tiles.length - 2;
-    if (open >= 0 && slot === slots[r - 1] && tiles[open + 1]! < TILE_ROWS) tiles[open + 1]!++;
+    if (open >= 0 && slot === slots[r - 1] && tiles[open + 1] < TILE_ROWS) tiles[open + 1]++;
     else tiles.push(r, 1);
   });
   return {
@@ -96,7 +96,7 @@ export function attention(
  * @param at [rows] u32: slot * capacity + position of each row.
  */
 export function appendToCache(qkv: Tensor, cache: LayerCache, at: Tensor): void {
-  const width = cache.keys.shape[2]!;
+  const width = cache.keys.shape[2];
   const rows = at.size;
   qkv.context.run({
     kernel: { shader: appendShader, entry: 'main' },

@@ -31,7 +31,7 @@ export function embedding(context: Context, table: Table, ids: Uint32Array, adde
   const at = added && upload(context, added.at);
   let first = 0;
   for (const chunk of table.chunks) {
-    const count = chunk.shape[0]!;
+    const count = chunk.shape[0];
     context.run({
       kernel: { shader, entry: 'main', constants: { ADD_POSITION: Number(added !== undefined) } },
       buffers: [idTensor.buffer, chunk.buffer, at?.buffer, added?.positions.buffer, y.buffer],

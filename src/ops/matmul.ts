@@ -89,8 +89,8 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const [b0 = 0, b1 = 0] = b.shape.slice(-2);
   const [m, k] = transposeA ? [a1, a0] : [a0, a1];
   const [inner, n] = transposeB ? [b1, b0] : [b0, b1];
-  const batch = a.shape.length === 3 ? a.shape[0]! : 1;
-  const batchOfB = b.shape.length === 3 ? b.shape[0]! : 1;
+  const batch = a.shape.length === 3 ? a.shape[0] : 1;
+  const batchOfB = b.shape.length === 3 ? b.shape[0] : 1;
   const areMatrices = [a, b].every(({ shape }) => shape.length === 2 || shape.length === 3);
   if (!areMatrices || inner !== k || (batchOfB !== batch && batchOfB !== 1)) {
     throw new ShapeError(

@@ -192,8 +192,8 @@ function appendCase(): Case {
       const sum = new Float64Array(slots * capacity * width);
       at.forEach((entry, r) => {
         for (let i = 0; i < width; i++) {
-          const key = qkv[(3 * r + 1) * width + i]!;
-          sum[entry * width + i] = Math.fround(key + 2 * qkv[(3 * r + 2) * width + i]!);
+          const key = qkv[(3 * r + 1) * width + i];
+          sum[entry * width + i] = Math.fround(key + 2 * qkv[(3 * r + 2) * width + i]);
         }
       });
       return sum;
@@ -228,7 +228,7 @@ function distanceCase(rows: number, width: number, perRow: boolean): Case {
   const x = normal(17, rows * width);
   // Every third row lies within 1e-4 of its target, where the expanded square would be noise.
   const noise = normal(18, perRow ? rows * width : width, 1e-4);
-  const targets = Float32Array.from(noise, (v, i) => (Math.floor(i / width) % 3 === 0 ? v : 1) + x[i]!);
+  const targets = Float32Array.from(noise, (v, i) => (Math.floor(i / width) % 3 === 0 ? v : 1) + x[i]);
   const targetOf = perRow ? Uint32Array.from({ length: rows }, (_, r) => r) : undefined;
   return {
     op: 'distance',
@@ -258,7 +258,7 @@ function elementwiseCases(): Case[] {
   const a = normal(20, rows * width);
   const b = normal(21, rows * width);
   const row = normal(22, width);
-  const repeated = Float32Array.from(a, (_, i) => row[i % width]!);
+  const repeated = Float32Array.from(a, (_, i) => row[i % width]);
   const matrix = (c: Context, values: Float32Array) => upload(c, values, [rows, width]);
   const inside = (i: number) => i % width >= 3 && i % width < 8;
   const bounds = { rel: 1e-6, abs: 1e-7 };
@@ -300,7 +300,7 @@ function elementwiseCases(): Case[] {
         putColumns(y, 3, takeColumns(matrix(c, a), 3, 5));
         return y;
       },
-      want: () => b.map((v, i) => (inside(i) ? a[i]! : v)),
+      want: () => b.map((v, i) => (inside(i) ? a[i] : v)),
     },
   ];
 }

@@ -41,7 +41,7 @@ async function measure(model: LanguageModel, layer: number): Promise<number> {
   const shapes = context.scope(() => {
     const window = sliceRows(map.extend(model.embed(ids, countFrom(0, length)), [{ slot: 0, count: length }]), last, 1);
     const alike = (count: number) => {
-      const rows = model.embed(new Uint32Array(count).fill(ids[last]!), new Uint32Array(count).fill(last));
+      const rows = model.embed(new Uint32Array(count).fill(ids[last]), new Uint32Array(count).fill(last));
       return map.states(rows, new Uint32Array(count), new Uint32Array(count).fill(last));
     };
     return [window, alike(1), sliceRows(alike(CALIBRATION_BATCH), CALIBRATION_BATCH - 1, 1)];
@@ -58,7 +58,7 @@ async function measure(model: LanguageModel, layer: number): Promise<number> {
 /** Euclidean norm. */
 export const norm = (row: ArrayLike<number>): number => Math.hypot(...Array.from(row));
 
-const gap = (a: Float32Array, b: Float32Array): number => norm(a.map((v, i) => v - b[i]!));
+const gap = (a: Float32Array, b: Float32Array): number => norm(a.map((v, i) => v - b[i]));
 
 /**
  * The distance that rounding explains, for a state of this norm: four times our own calibration, what other software's

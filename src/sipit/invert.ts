@@ -98,7 +98,7 @@ export async function invert(model: LoadedModel, record: StateRecord, options: I
       distances.dispose();
       fresh.forEach((token, i) => {
         tried.add(token);
-        nearest.push({ token, distance: values[i]! });
+        nearest.push({ token, distance: values[i] });
       });
       nearest.sort((a, b) => a.distance - b.distance || a.token - b.token).splice(2);
     }
@@ -112,16 +112,16 @@ export async function invert(model: LoadedModel, record: StateRecord, options: I
     };
     for await (const tokens of policy.candidates(step)) {
       await evaluate(tokens);
-      onCandidates?.(t, tried.size, nearest[0]!);
+      onCandidates?.(t, tried.size, nearest[0]);
       if (signal?.aborted) break;
-      if (!policy.exhaustive && nearest[0]!.distance <= radius) break;
+      if (!policy.exhaustive && nearest[0].distance <= radius) break;
     }
     // An interrupted search proves nothing: neither that no token fits nor, of an exhaustive one, that no other does.
     const interrupted = signal?.aborted && tried.size < config.vocabularySize;
-    if (nearest.length === 0 || (interrupted && (policy.exhaustive || nearest[0]!.distance > radius))) return undefined;
+    if (nearest.length === 0 || (interrupted && (policy.exhaustive || nearest[0].distance > radius))) return undefined;
     // A rival may turn out to be nearer; then its rivals count.
-    for (let winner = -1; winner !== nearest[0]!.token && tried.size < config.vocabularySize; ) {
-      winner = nearest[0]!.token;
+    for (let winner = -1; winner !== nearest[0].token && tried.size < config.vocabularySize; ) {
+      winner = nearest[0].token;
       await evaluate(await rivals(winner));
     }
     const [best, runnerUp] = nearest as [Candidate, Candidate?];
@@ -175,17 +175,17 @@ export async function invert(model: LoadedModel, record: StateRecord, options: I
     const { chunks } = model.tokenTable;
     const nearest = context.scope(() => {
       const row = embedding(context, model.tokenTable, Uint32Array.of(token));
-      return chunks.map((chunk) => topk(distance(chunk, row), Math.min(RIVALS + 1, chunk.shape[0]!), 'smallest'));
+      return chunks.map((chunk) => topk(distance(chunk, row), Math.min(RIVALS + 1, chunk.shape[0]), 'smallest'));
     });
     const bytes = await readBytes(nearest.flatMap(({ values, indices }) => [values, indices]));
     const found: Candidate[] = [];
     let first = 0;
     nearest.forEach(({ values, indices }, c) => {
-      const distances = new Float32Array(bytes[2 * c]!);
-      new Uint32Array(bytes[2 * c + 1]!).forEach((index, i) => {
-        found.push({ token: first + index, distance: distances[i]! });
+      const distances = new Float32Array(bytes[2 * c]);
+      new Uint32Array(bytes[2 * c + 1]).forEach((index, i) => {
+        found.push({ token: first + index, distance: distances[i] });
       });
-      first += chunks[c]!.shape[0]!;
+      first += chunks[c].shape[0];
       values.dispose();
       indices.dispose();
     });

@@ -47,7 +47,7 @@ export async function readStates(file: Checkpoint, options: ReadStatesOptions = 
   for (const [name, { dtype, shape }] of [...file.tensors].sort(([a], [b]) => collator.compare(a, b))) {
     const matrix = shape.length === 3 && shape[0] === 1 ? shape.slice(1) : shape;
     if (matrix.length !== 2 || !isFloat(dtype)) continue;
-    records.push({ name, layer, dtype, model, width: matrix[1]!, values: await file.float32(name) });
+    records.push({ name, layer, dtype, model, width: matrix[1], values: await file.float32(name) });
   }
   if (records.length === 0) {
     const found = [...file.tensors].map(([name, { dtype, shape }]) => `${name} ${dtype} [${shape}]`).slice(0, 5);

@@ -117,7 +117,7 @@ export function sliceRows(tensor: Tensor, first: number, count: number): Tensor 
 
 /** Submits what is recorded and reads a tensor back. The only way to wait for the GPU, with `readAll`. */
 export async function read(tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
-  return (await readAll([tensor]))[0]!;
+  return (await readAll([tensor]))[0];
 }
 
 /** Reads several f32 tensors back in one round trip. */
@@ -127,7 +127,7 @@ export async function readAll(tensors: readonly Tensor[]): Promise<Float32Array<
 
 /** Reads a u32 tensor back. */
 export async function readIndices(tensor: Tensor): Promise<Uint32Array<ArrayBuffer>> {
-  return new Uint32Array((await readBytes([tensor]))[0]!);
+  return new Uint32Array((await readBytes([tensor]))[0]);
 }
 
 /** Reads the bytes of several tensors of any type in one round trip. */

@@ -164,7 +164,7 @@ describe('a shader that does not compile', () => {
     const kernels = [broken(), kernelOf('test/one.wgsl')];
     for (let i = 0; i < 2; i++) await expect(context.pipelines.warmUp(kernels)).rejects.toThrow(message);
     const y = filled(context, 0);
-    runOn(context, kernels[1]!, filled(context, 3), y);
+    runOn(context, kernels[1], filled(context, 3), y);
     expect(await first(y)).toBe(4);
   });
 
@@ -455,7 +455,7 @@ describe('a profile', () => {
     expect(product.milliseconds).toBeGreaterThan(0);
     expect(product.milliseconds).toBeLessThan(20_000);
     expect(times).toHaveLength(2);
-    expect(times[0]!.milliseconds).toBeGreaterThanOrEqual(times[1]!.milliseconds);
+    expect(times[0].milliseconds).toBeGreaterThanOrEqual(times[1].milliseconds);
   }
 
   test('gives the time of each kernel', async () => {
@@ -496,7 +496,7 @@ describe('sizes', () => {
     const values = new Float32Array(65535 * 64 + 65).fill(1);
     values[values.length - 1] = 3;
     const result = await read(scale(upload(context, values), 2));
-    expect(result.every((v, i) => v === 2 * values[i]!)).toBe(true);
+    expect(result.every((v, i) => v === 2 * values[i])).toBe(true);
   });
 
   test.each(['cpu', 'hardware'] as const)('of zero rows give zero rows (%s)', async (kind) => {

@@ -69,7 +69,7 @@ describe.each(['cpu', 'hardware'] as const)('with kernels for %s adapters', (kin
       for (let layer = 0; layer < states.length; layer++) {
         const want = await referenceRows(file, `residual.${layer}`, b);
         expect(
-          worstRow(keep(got[layer]!, model.config.width), want, model.config.width),
+          worstRow(keep(got[layer], model.config.width), want, model.config.width),
           `residual.${layer}`,
         ).toBeLessThan(BOUND);
       }
@@ -122,8 +122,8 @@ describe('the position map', () => {
     );
     const alone = await readAll([forward(model, a), forward(model, b)]);
     const d = map.width;
-    expect(rmsError(both.subarray(0, rest[0].length * d), alone[0]!.subarray(3 * d))).toBeLessThan(2e-6);
-    expect(rmsError(both.subarray(rest[0].length * d), alone[1]!)).toBeLessThan(2e-6);
+    expect(rmsError(both.subarray(0, rest[0].length * d), alone[0].subarray(3 * d))).toBeLessThan(2e-6);
+    expect(rmsError(both.subarray(rest[0].length * d), alone[1])).toBeLessThan(2e-6);
     expect(map.cache.lengths).toEqual([a.length, b.length]);
     map.cache.dispose();
   });
@@ -175,7 +175,7 @@ describe('the position map', () => {
     const [pre, attn, mlp, post] = await readAll(points.map((point) => values.get(point)!));
     expect(
       rmsError(
-        pre!.map((v, i) => v + attn![i]! + mlp![i]!),
+        pre!.map((v, i) => v + attn![i] + mlp![i]),
         post!,
       ),
     ).toBeLessThan(2e-6);

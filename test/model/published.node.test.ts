@@ -90,7 +90,7 @@ describe('llm-viz-sort', () => {
       const logits = model.logits(state, hooks);
       const tensors = [...POINTS.map(([point]) => values.get(point)!), logits];
       const names = [...POINTS.map(([, name]) => name), 'lm_head'];
-      (await readAll(tensors)).forEach((value, i) => void got.get(names[i]!)!.push(...value));
+      (await readAll(tensors)).forEach((value, i) => void got.get(names[i])!.push(...value));
       for (const tensor of [state, ...tensors]) tensor.dispose();
     }
     const errors: Record<string, number> = {};
@@ -113,7 +113,7 @@ describe('llm-viz-sort', () => {
         for (let t = 0; t < length; t++)
           for (let i = 0; i < headDim; i++)
             turned[((b * heads + head) * length + t) * headDim + i] =
-              values[((b * length + t) * heads + head) * headDim + i]!;
+              values[((b * length + t) * heads + head) * headDim + i];
     return turned;
   }
 });

@@ -65,7 +65,7 @@ describe('a prompt comes back from the states of one layer', () => {
     const result = await invert(model, record, { policy: 'exhaustive', batch: 1000 });
     expectTrueTokens(result.positions, record.ids);
     expect(result).toMatchObject({ runnerUpScope: 'vocabulary', exact: true });
-    expect(result.positions[0]!.candidates).toBe(4096);
+    expect(result.positions[0].candidates).toBe(4096);
   });
 
   test('the embedding itself, layer 0', async () => {
@@ -92,7 +92,7 @@ describe('no wrong token is passed off as recovered', () => {
     const spoilt = 3;
     const at = spoilt * record.width;
     normal(record.width, 0.2).forEach((noise, i) => {
-      record.values[at + i]! += noise;
+      record.values[at + i] += noise;
     });
     const result = await invert(model, record);
     expect(result.exact).toBe(false);
@@ -109,7 +109,7 @@ describe('no wrong token is passed off as recovered', () => {
     expect(result).toMatchObject({ exact: false, length: 3 });
     expect(result.positions).toHaveLength(1);
     expect(result.positions[0]).toMatchObject({ verdict: 'not found', candidates: 4096 });
-    expect(result.positions[0]!.distance).toBeGreaterThan(result.positions[0]!.radius);
+    expect(result.positions[0].distance).toBeGreaterThan(result.positions[0].radius);
   });
 
   test('two tokens with one embedding row cannot be told apart, and are reported as ambiguous', async () => {
