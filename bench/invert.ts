@@ -22,7 +22,8 @@ interface Prompts {
 /** Inverts natural and random prompts at three layers of the default model; every token is compared with the truth. */
 export async function main(args: readonly string[]): Promise<void> {
   if (!existsSync(TEXT)) {
-    console.log(`skipped: ${TEXT} is not here`);
+    console.error(`${TEXT} is not here: nothing was measured.`);
+    process.exitCode = 1;
     return;
   }
   const share = Number(args[0] ?? 1);
@@ -62,7 +63,10 @@ export async function main(args: readonly string[]): Promise<void> {
         states.dispose();
         const result = await invert(model, { values, width: model.config.width, layer, dtype: 'F32' }, { policy });
         if (result.exact && result.tokens.join() === prompt.join()) exact++;
-        else console.log(`not exact: layer ${layer}, ${kind}, ${policy}: [${prompt}] gave [${result.tokens}]`);
+        else {
+          process.exitCode = 1;
+          console.log(`not exact: layer ${layer}, ${kind}, ${policy}: [${prompt}] gave [${result.tokens}]`);
+        }
         for (const { margin = 0, distance } of result.positions) {
           narrowest = Math.min(narrowest, margin);
           worst = Math.max(worst, distance);

@@ -5,7 +5,7 @@ import { matmul } from '../src/ops/matmul.ts';
 import { seededRandom } from '../src/reference/random.ts';
 import { upload } from '../src/tensor/tensor.ts';
 import { bestOf, describeRun, table } from './adapter.ts';
-import { tfjsWebgpu } from './peers/tfjs.mjs';
+import { type Product, tfjsWebgpu } from './peers/tfjs.mjs';
 
 /** M x N x K: a token, a window, a prompt, a batch; and the first matrix of an MLP. */
 const SHAPES = [
@@ -31,14 +31,16 @@ export async function main(): Promise<void> {
     const a = Float32Array.from({ length: m * k }, () => next() - 0.5);
     const b = Float32Array.from({ length: k * n }, () => next() - 0.5);
     const count = Math.max(1, Math.round(FLOPS_PER_SAMPLE / (2 * m * n * k)));
-    const ours = ourProducts(context, a, b, m, n, k, count);
-    const theirs = peer.products(a, b, m, n, k, Math.max(1, Math.round(count / 4)));
+    const countOfPeer = Math.max(1, Math.round(count / 4)); // peers are slower
+    const product = { a, b, m, n, k };
+    const ours = ourProducts(context, product, count);
+    const theirs = peer.products(product, countOfPeer);
     await ours();
     await theirs();
     let [best, bestOfPeer] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
     for (let i = 0; i < REPEATS; i++) {
       best = Math.min(best, (await bestOf(1, ours)) / count);
-      bestOfPeer = Math.min(bestOfPeer, (await bestOf(1, theirs)) / Math.max(1, Math.round(count / 4)));
+      bestOfPeer = Math.min(bestOfPeer, (await bestOf(1, theirs)) / countOfPeer);
     }
     const rate = (ms: number) => (2 * m * n * k) / ms / 1e6;
     rows.push([
@@ -53,15 +55,7 @@ export async function main(): Promise<void> {
   process.exit(0); // tfjs keeps its device
 }
 
-function ourProducts(
-  context: Context,
-  a: Float32Array,
-  b: Float32Array,
-  m: number,
-  n: number,
-  k: number,
-  count: number,
-): () => Promise<void> {
+function ourProducts(context: Context, { a, b, m, n, k }: Product, count: number): () => Promise<void> {
   const [left, right] = [upload(context, a, [m, k]), upload(context, b, [k, n])];
   return async () => {
     for (let i = 0; i < count; i++) matmul(left, right).dispose();

@@ -3,6 +3,8 @@
  * `catch (e) { if (e instanceof PreimageError) ... }` tells bad input from bugs.
  */
 export class PreimageError extends Error {
+  /** What happened and where; the message is this and the cure. */
+  readonly what: string;
   /** One sentence that says how to get past the error. */
   readonly cure: string;
 
@@ -13,6 +15,7 @@ export class PreimageError extends Error {
   constructor(what: string, cure: string, options?: ErrorOptions) {
     super(`${what} ${cure}`, options);
     this.name = new.target.name;
+    this.what = what;
     this.cure = cure;
   }
 }

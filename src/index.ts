@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The browser-safe public face of preimage. */
 export * from './errors.ts';
 export { type AdapterDescription, type AdapterKind, describeAdapter } from './gpu/adapter.ts';
@@ -38,6 +39,6 @@ export { selftest } from './selftest/run.ts';
 export { calibrate } from './sipit/decision.ts';
 export { invert } from './sipit/invert.ts';
 export { type Policy, policies } from './sipit/policy.ts';
-export { encodeStates, readStates } from './sipit/states-file.ts';
+export { encodeStates, readStates, type StatesFile } from './sipit/states-file.ts';
 export * from './sipit/types.ts';
 export * from './tensor/tensor.ts';

@@ -1,8 +1,17 @@
+/** Operands A [m, k] and B [k, n], row-major. */
+export interface Product {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
 /** A library that multiplies matrices on a WebGPU adapter. */
 export interface Peer {
   readonly name: string;
-  /** Work that computes `count` products of A [M, K] and B [K, N] and waits for them. */
-  products(a: Float32Array, b: Float32Array, m: number, n: number, k: number, count: number): () => Promise<void>;
+  /** Work that computes A B `count` times and waits for it. */
+  products(product: Product, count: number): () => Promise<void>;
 }
 
 /** tfjs on its WebGPU backend; `npm install` in bench/peers first. */

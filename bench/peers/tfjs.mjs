@@ -22,7 +22,7 @@ export async function tfjsWebgpu(requestAdapter) {
   await tf.ready();
   return {
     name: `tfjs-webgpu ${tf.version_core}`,
-    products(a, b, m, n, k, count) {
+    products({ a, b, m, n, k }, count) {
       const [left, right] = [tf.tensor2d(a, [m, k]), tf.tensor2d(b, [k, n])];
       return async () => {
         let last;

@@ -7,7 +7,7 @@ import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { encodeStates, readStates } from '../sipit/states-file.ts';
 import type { Inversion } from '../sipit/types.ts';
-import { read } from '../tensor/tensor.ts';
+import { take } from '../tensor/tensor.ts';
 import { jsonResult, watchInversion } from './invert.ts';
 import { type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
 import { packagePath } from './package.ts';
@@ -66,7 +66,7 @@ async function demo(text: string, options: Options): Promise<number> {
     const seconds = (performance.now() - started) / 1000;
 
     const fact = (label: string, value: string) =>
-      say(`  ${paint('dim', label.padEnd(9))}${cut(value, columns() - 11)}`);
+      say(`  ${paint('dim', label.padEnd(9))}${cut(printable(value), columns() - 11)}`);
     const { layers, width } = config;
     fact('model', `${config.family} with ${layers} layers of width ${width}, ${where(options.model)}`);
     fact('adapter', `${context.adapter.name} (${context.adapter.kind === 'cpu' ? 'runs on the CPU' : 'GPU'})`);
@@ -82,7 +82,7 @@ async function demo(text: string, options: Options): Promise<number> {
       const same = result.text === text && result.tokens.join() === original.join();
       if (options.json) printJson({ original: text, same, ...jsonResult(result) });
       else if (options.quiet) print(printable(result.text ?? ''));
-      if (signal.aborted) return EXIT.interrupted;
+      if (signal.aborted) return EXIT.negative;
       say();
       say(
         same ? 'This is the sentence that went in, character for character.' : 'This is not the sentence that went in.',
@@ -96,13 +96,11 @@ const where = (model: string) => (model === packagePath('weights') ? 'in weights
 
 /** The bytes of a states file: all that the search will know. */
 async function statesFile(model: LoadedModel, ids: Uint32Array, layer: number): Promise<Uint8Array> {
-  const states = forward(model, ids, { layer });
-  const values = await read(states);
-  states.dispose();
+  const values = await take(forward(model, ids, { layer }));
   return encodeStates([{ values, width: model.config.width, layer, dtype: 'F32', model: await model.digest() }]);
 }
 
 async function recover(model: LoadedModel, file: Uint8Array, live: boolean, signal: AbortSignal): Promise<Inversion> {
-  const [record] = await readStates(await openSafetensors(bytesFromArray('the states in memory', file)));
-  return watchInversion(model, record!, { policy: 'likely-first', signal }, live);
+  const { records } = await readStates(await openSafetensors(bytesFromArray('the states in memory', file)));
+  return watchInversion(model, records[0], { policy: 'likely-first', signal }, live);
 }

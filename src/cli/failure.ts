@@ -1,18 +1,20 @@
 import { CommanderError } from 'commander';
 import { PreimageError } from '../errors.ts';
+import { fileError } from '../io/folder.node.ts';
 import { EXIT } from './session.ts';
 import { note, paintError, printJson } from './terminal.ts';
+import { printable } from './text.ts';
 
 /** An error as `--json` prints it. */
-export function errorReport(error: PreimageError): { error: { name: string; message: string; cure: string } } {
-  const { name, cure, message } = error;
-  const what = message.endsWith(cure) ? message.slice(0, -cure.length).trim() : message;
+export function errorReport({ name, what, cure }: PreimageError): {
+  error: { name: string; message: string; cure: string };
+} {
   return { error: { name, message: what, cure } };
 }
 
 /** Writes an error to standard error, without a stack. */
 export function showError(error: Error): void {
-  note(`${paintError('red', 'error:')} ${error.message}`);
+  note(`${paintError('red', 'error:')} ${printable(error.message)}`);
 }
 
 /**
@@ -42,4 +44,22 @@ export function fail(error: unknown, json: boolean): number {
   }
   if (process.env.PREIMAGE_DEBUG) note(bug.stack ?? '');
   return EXIT.bug;
+}
+
+/**
+ * Lets commands finish when their output is lost. A reader that has seen enough, such as `head`, is no error; a full
+ * disk is one, told once, and makes the exit code bad unless it is already worse.
+ */
+export function surviveLostOutput(): void {
+  let told = false;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE' || told) return;
+    told = true;
+    showError(fileError('standard output', 'written', error));
+    process.on('exit', (code) => {
+      if (code <= EXIT.negative) process.exitCode = EXIT.badInput;
+    });
+  });
+  // There is nobody left to tell.
+  process.stderr.on('error', () => {});
 }

@@ -63,7 +63,7 @@ async function continueText(text: string | undefined, options: Options): Promise
           `${counted(tokens.length, 'token')} in ${duration(seconds)}, ${rate} tokens/s on ${model.context.adapter.name}${full}`,
         );
       }
-      return signal.aborted ? EXIT.interrupted : EXIT.done;
+      return EXIT.done;
     }),
   );
 }

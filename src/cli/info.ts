@@ -7,7 +7,7 @@ import { type SharedOptions, sharedOptions } from './options.ts';
 import { packageVersion } from './package.ts';
 import { EXIT, withContext, withFiles } from './session.ts';
 import { columns, paint, print, printJson } from './terminal.ts';
-import { byteSize, count, wrap } from './text.ts';
+import { byteSize, count, printable, wrap } from './text.ts';
 
 /** Adds `preimage info`. */
 export function addInfo(program: Command): void {
@@ -120,7 +120,7 @@ function section(title: string, rows: readonly Row[]): void {
   print(paint('bold', title));
   const width = Math.max(...rows.map(([label]) => label.length)) + 4;
   for (const [label, value] of rows) {
-    const text = wrap(value, columns(), ' '.repeat(width)).slice(width);
+    const text = wrap(printable(value), columns(), ' '.repeat(width)).slice(width);
     print(paint('dim', `  ${label}`.padEnd(width)) + text);
   }
 }

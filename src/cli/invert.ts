@@ -5,12 +5,12 @@ import { fileBytes, fileError } from '../io/folder.node.ts';
 import { openSafetensors } from '../io/safetensors.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { invert } from '../sipit/invert.ts';
-import { readStates } from '../sipit/states-file.ts';
+import { readStates, type StatesFile } from '../sipit/states-file.ts';
 import type { Inversion, PolicyName, StateRecord } from '../sipit/types.ts';
 import { errorReport, showError } from './failure.ts';
 import { liveView, summary } from './live.ts';
 import { type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
-import { refuseOverwrite } from './output.ts';
+import { checkOutputs } from './output.ts';
 import { EXIT, interruptible, isChatty, withModel } from './session.ts';
 import { columns, paint, print, printJson, statusLine, warn } from './terminal.ts';
 import { cell, count, counted, cut, duration, printable, quoted } from './text.ts';
@@ -56,20 +56,24 @@ Examples:
   preimage invert from-python.safetensors --layer 6 --policy exhaustive --json`;
 
 async function invertFile(path: string, options: Options): Promise<number> {
-  if (options.output !== undefined) await refuseOverwrite(options.output, options.force);
-  const records = await readRecords(path, options.layer);
+  const { output } = options;
+  if (output !== undefined) await checkOutputs([output], [path], options.force);
+  const { records, skipped } = await readFile(path, options.layer);
+  for (const { name, reason } of skipped) warn(`tensor ${name} is skipped: ${reason}.`);
   return withModel(options, async (model) => {
     await warnOfOtherModel(records, model);
-    const save = resultFile(options.output);
-    return interruptible((signal) =>
-      records.length === 1
-        ? invertOne(model, records[0], options, save, signal)
-        : invertMany(model, records, options, save, signal),
+    const save = resultFile(output);
+    return interruptible(
+      (signal) =>
+        records.length === 1
+          ? invertOne(model, records[0], options, save, signal)
+          : invertMany(model, records, options, save, signal),
+      output === undefined ? 'stop' : 'go on',
     );
   });
 }
 
-async function readRecords(path: string, layer: number | undefined): Promise<StateRecord[]> {
+async function readFile(path: string, layer: number | undefined): Promise<StatesFile> {
   const file = await fileBytes(path);
   try {
     return await readStates(await openSafetensors(file), { layer });
@@ -110,10 +114,11 @@ async function invertOne(
 ): Promise<number> {
   const { policy, batch } = options;
   const result = await watchInversion(model, record, { policy, batch, signal }, isChatty(options));
-  await save(jsonResult(result));
-  if (options.json) printJson(jsonResult(result));
+  const line = { name: record.name, ...jsonResult(result) };
+  // First to the user: what cannot be saved is not lost.
+  if (options.json) printJson(line);
   else if (options.quiet) print(recovered(result));
-  if (signal.aborted) return EXIT.interrupted;
+  await save(line);
   return result.exact ? EXIT.done : EXIT.negative;
 }
 
@@ -164,30 +169,31 @@ async function invertMany(
       status.clear();
       bad++;
       done++;
-      await save(errorReport(error));
-      if (options.json) printJson(errorReport(error));
+      const line = { name: record.name, ...errorReport(error) };
+      if (options.json) printJson(line);
       else showError(error);
+      await save(line);
       continue;
     }
     status.clear();
     if (result.exact) exact++;
     done++;
-    await save(jsonResult(result));
-    if (options.json) printJson(jsonResult(result));
+    const line = { name: record.name, ...jsonResult(result) };
+    if (options.json) printJson(line);
     else if (options.quiet) print(quoted(recovered(result)));
     else print(recordLine(record, result));
+    await save(line);
     if (signal.aborted) break;
   }
   status.clear();
   if (isChatty(options)) {
     const seconds = (performance.now() - started) / 1000;
     print();
-    const stopped = signal.aborted ? `, stopped by Ctrl-C after ${count(done)}` : '';
+    const stopped = signal.aborted ? `, stopped after ${count(done)}` : '';
     print(
       `${count(exact)} of ${counted(records.length, 'record')} exact${stopped}, ${duration(seconds)} on ${model.context.adapter.name}`,
     );
   }
-  if (signal.aborted) return EXIT.interrupted;
   if (bad > 0) return EXIT.badInput;
   return exact === records.length ? EXIT.done : EXIT.negative;
 }
@@ -204,13 +210,15 @@ function recordLine({ name = 'states' }: StateRecord, result: Inversion): string
 const recovered = ({ text, tokens }: Inversion): string => (text === undefined ? tokens.join(',') : printable(text));
 
 /** The result as `--json` prints it. */
-export function jsonResult({ text, tokens, exact, layer, runnerUpScope, positions, cost }: Inversion) {
+export function jsonResult({ text, tokens, exact, layer, policy, runnerUpScope, length, positions, cost }: Inversion) {
   return {
     text,
     tokens,
     exact,
     layer,
+    policy,
     runnerUpScope,
+    length,
     positions: positions.map(({ token, text, distance, runnerUp, margin, candidates, verdict, radius }) => ({
       token,
       text,

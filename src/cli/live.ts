@@ -113,7 +113,7 @@ function verdictLines(result: Inversion, model: LoadedModel, stopped: boolean): 
   const ambiguous = at('ambiguous');
   const missing = at('not found');
   if (stopped) {
-    lines.push(`${paint('yellow', 'STOPPED')} by Ctrl-C after ${positions.length} of ${counted(length, 'position')}.`);
+    lines.push(`${paint('yellow', 'STOPPED')} after ${positions.length} of ${counted(length, 'position')}.`);
   }
   if (ambiguous.length > 0) {
     lines.push(
@@ -126,11 +126,13 @@ function verdictLines(result: Inversion, model: LoadedModel, stopped: boolean): 
     const shown = text === undefined ? `#${token}` : quoted(text, true);
     lines.push(
       `${paint('red', 'NOT FOUND')} at ${places(missing)}: no token fits, the nearest is ${shown}. ` +
-        `Are the states of this model (${model.name}), of layer ${result.layer} (--layer), and from the first token on?`,
+        `Are the states of this model (${printable(model.name)}), of layer ${result.layer} (--layer), and from the first token on?`,
     );
-    if (!stopped && positions.length < length) {
-      lines.push(`The search ended there: ${counted(length - positions.length, 'position')} not tried.`);
-    }
+  }
+  const last = positions.at(-1);
+  if (last && !stopped && positions.length < length) {
+    const left = counted(length - positions.length, 'position');
+    lines.push(`The search ended at position ${last.position}: ${left} not tried.`);
   }
   if (positions.length === 0 && !stopped) lines.push('Nothing was recovered.');
   return lines;

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { addDemo } from './demo.ts';
-import { fail } from './failure.ts';
+import { fail, surviveLostOutput } from './failure.ts';
 import { addGenerate } from './generate.ts';
 import { addInfo } from './info.ts';
 import { addInvert } from './invert.ts';
@@ -14,7 +14,9 @@ Start with:
   preimage states "Any text of yours." --layer 3 -o s.safetensors
   preimage invert s.safetensors
 
-Exit codes: 0 done, 1 negative result, 2 bad input, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 negative result, 2 bad input, 70 a bug of preimage,
+130 stopped by Ctrl-C (129 by SIGHUP, 143 by SIGTERM; what is found is kept),
+141 nobody reads the output.
 Environment: PREIMAGE_ADAPTER, PREIMAGE_DEBUG, HF_TOKEN, HF_ENDPOINT, NO_COLOR,
 XDG_CACHE_HOME (downloads are kept in its folder preimage).`;
 
@@ -33,12 +35,7 @@ addGenerate(program);
 addStates(program);
 addInvert(program);
 
-// A reader that has seen enough, such as `head`, closes the pipe.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
-});
-
+surviveLostOutput();
 try {
   await program.parseAsync();
 } catch (error) {

@@ -12,22 +12,18 @@ export interface SharedOptions {
 
 /** Adds the options that every command takes. */
 export function sharedOptions(command: Command): Command {
-  return adapterOptions(
-    command
-      .addOption(
-        new Option('--model <where>', 'folder, URL or Hugging Face hub id').default(
-          packagePath('weights'),
-          'the one in weights/',
-        ),
-      )
-      .option('--revision <name>', 'branch, tag or commit of a hub id'),
-  );
-}
-
-/** The shared options of a command that needs no model. */
-export function adapterOptions(command: Command): Command {
   return command
-    .option('--adapter <which>', 'auto, system, swiftshader, opengles, or part of a name (default: auto)')
+    .addOption(
+      new Option('--model <where>', 'folder, URL or Hugging Face hub id').default(
+        packagePath('weights'),
+        'the one in weights/',
+      ),
+    )
+    .option('--revision <name>', 'branch, tag or commit of a hub id')
+    .option(
+      '--adapter <which>',
+      'auto, system, swiftshader, opengles, or part of a name (default: PREIMAGE_ADAPTER, else auto)',
+    )
     .option('--json', 'print JSON for machines')
     .option('--quiet', 'print results only');
 }

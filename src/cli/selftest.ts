@@ -1,55 +1,52 @@
 import type { Command } from 'commander';
+import type { Context } from '../gpu/context.ts';
 import { type CaseResult, selftest } from '../selftest/run.ts';
-import { adapterOptions, type SharedOptions } from './options.ts';
+import { type SharedOptions, sharedOptions } from './options.ts';
 import { EXIT, interruptible, isChatty, withContext } from './session.ts';
 import { columns, paint, print, printJson, statusLine } from './terminal.ts';
 import { cell, counted, cut, duration, significant } from './text.ts';
 
-type SelftestOptions = Pick<SharedOptions, 'adapter' | 'json' | 'quiet'>;
-
 /** Adds `preimage selftest`. */
 export function addSelftest(program: Command): void {
-  adapterOptions(
+  sharedOptions(
     program.command('selftest').description('compare every kernel with the float64 reference on this device'),
   )
     .addHelpText('after', EXAMPLES)
-    .action(async (options: SelftestOptions) => {
+    .action(async (options: SharedOptions) => {
       process.exitCode = await run(options);
     });
 }
 
 const EXAMPLES = `
 Exits with 1 if any kernel disagrees with the reference.
+Needs no model: --model and --revision change nothing.
 
 Examples:
   preimage selftest
   preimage selftest --adapter swiftshader --json`;
 
-async function run(options: SelftestOptions): Promise<number> {
-  return withContext(options, async (context) => {
-    if (isChatty(options)) print(`Every kernel against the float64 reference on ${context.adapter.name}.`);
-    const status = statusLine(isChatty(options));
-    const started = performance.now();
-    let total = 0;
-    const results = await interruptible((signal) =>
-      selftest(context, {
-        signal,
-        onCase({ op, name }, index, count) {
-          total = count;
-          status.show(cut(`  ${index} of ${count}  ${op} ${name}`, columns() - 1));
-        },
-      }),
-    );
-    status.clear();
-    const seconds = (performance.now() - started) / 1000;
-    const stopped = results.length < total;
-    const ok = results.every((result) => result.ok);
-    if (options.json)
-      printJson({ ok: ok && !stopped, adapter: context.adapter, seconds, operations: byOperation(results) });
-    else show(results, total, seconds, options.quiet ?? false);
-    if (stopped) return EXIT.interrupted;
-    return ok ? EXIT.done : EXIT.negative;
+async function run(options: SharedOptions): Promise<number> {
+  return withContext(options, (context) => interruptible((signal) => compare(context, options, signal)));
+}
+
+async function compare(context: Context, options: SharedOptions, signal: AbortSignal): Promise<number> {
+  if (isChatty(options)) print(`Every kernel against the float64 reference on ${context.adapter.name}.`);
+  const status = statusLine(isChatty(options));
+  const started = performance.now();
+  let total = 0;
+  const results = await selftest(context, {
+    signal,
+    onCase({ op, name }, index, count) {
+      total = count;
+      status.show(cut(`  ${index} of ${count}  ${op} ${name}`, columns() - 1));
+    },
   });
+  status.clear();
+  const seconds = (performance.now() - started) / 1000;
+  const ok = results.every((result) => result.ok) && results.length === total;
+  if (options.json) printJson({ ok, adapter: context.adapter, seconds, operations: byOperation(results) });
+  else show(results, total, seconds, options.quiet ?? false);
+  return ok ? EXIT.done : EXIT.negative;
 }
 
 function byOperation(results: readonly CaseResult[]) {

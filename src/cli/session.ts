@@ -65,20 +65,39 @@ export async function withModel<T>(options: SharedOptions, work: (model: LoadedM
   );
 }
 
-/** What an exit code says: all is well, a negative result, bad input, a bug, stopped by Ctrl-C. */
-export const EXIT = { done: 0, negative: 1, badInput: 2, bug: 70, interrupted: 130 } as const;
+/** What an exit code says: all is well, a negative result, bad input, a bug. Signals have theirs: see `interruptible`. */
+export const EXIT = { done: 0, negative: 1, badInput: 2, bug: 70 } as const;
 
-/** Runs `work` with a signal that Ctrl-C fires; a second Ctrl-C ends the process at once. */
-export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+const STOPS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGPIPE = 13;
+
+/**
+ * Runs `work` with a signal that fires when the user (Ctrl-C), the system or a closed terminal asks for an end; the
+ * second time the process ends at once.
+ * @param unread What to do when the reader of standard output has gone: go on where results go elsewhere, too.
+ * @returns The exit code: that of `work`, or 128 and the number of what stopped it, as shells have it.
+ */
+export async function interruptible(
+  work: (signal: AbortSignal) => Promise<number>,
+  unread: 'stop' | 'go on' = 'stop',
+): Promise<number> {
   const controller = new AbortController();
-  const onInterrupt = () => {
-    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+  let stopped: number | undefined;
+  const stop = (_name: string, number: number) => {
+    if (stopped !== undefined) process.exit(128 + number);
+    stopped = 128 + number;
     controller.abort();
   };
-  process.on('SIGINT', onInterrupt);
+  const onOutputError = ({ code }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE' && unread === 'stop' && stopped === undefined) stop('SIGPIPE', SIGPIPE);
+  };
+  for (const name of STOPS) process.on(name, stop);
+  process.stdout.on('error', onOutputError);
   try {
-    return await work(controller.signal);
+    const code = await work(controller.signal);
+    return stopped ?? code;
   } finally {
-    process.off('SIGINT', onInterrupt);
+    for (const name of STOPS) process.off(name, stop);
+    process.stdout.off('error', onOutputError);
   }
 }

@@ -7,13 +7,13 @@ import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { encodeStates } from '../sipit/states-file.ts';
 import type { StateRecord } from '../sipit/types.ts';
-import { read } from '../tensor/tensor.ts';
+import { take } from '../tensor/tensor.ts';
 import { type SharedOptions, sharedOptions, tokenIds, wholeNumber } from './options.ts';
-import { refuseOverwrite } from './output.ts';
+import { checkOutputs } from './output.ts';
 import { promptIds } from './prompt.ts';
-import { EXIT, isChatty, withModel } from './session.ts';
-import { print, printJson, progressBar } from './terminal.ts';
-import { byteSize, count, counted } from './text.ts';
+import { EXIT, interruptible, isChatty, withModel } from './session.ts';
+import { note, print, printJson, progressBar } from './terminal.ts';
+import { byteSize, count, counted, printable } from './text.ts';
 
 interface Options extends SharedOptions {
   readonly ids?: number[];
@@ -64,47 +64,59 @@ async function states(text: string | undefined, options: Options): Promise<numbe
   if (options.prompts !== undefined && (text !== undefined || options.ids !== undefined)) {
     throw new InputError('There are prompts twice: --prompts and another.', 'Give only one of them.');
   }
-  if (output === answer) throw new InputError(`-o and --answer both name ${output}.`, 'Keep the answer apart.');
-  for (const path of answer === undefined ? [output] : [output, answer]) await refuseOverwrite(path, force);
+  const outputs = answer === undefined ? [output] : [output, answer];
+  await checkOutputs(outputs, options.prompts === undefined ? [] : [options.prompts], force);
   const lines = options.prompts === undefined ? undefined : await readLines(options.prompts);
+  return withModel(options, (model) => interruptible((signal) => writeStates(model, text, lines, options, signal)));
+}
 
-  return withModel(options, async (model) => {
-    const layer = options.layer ?? model.config.layers;
-    checkLayer(model.config, layer);
-    const prompts = lines
-      ? lines.kept.map((line) => promptOfLine(model, options.prompts!, line))
-      : [{ text, ids: promptIds(model, text, options.ids) }];
-    const records = await run(model, prompts, layer, options);
-    const bytes = encodeStates(records);
-    await writeFileAtomic(output, bytes);
-    if (answer !== undefined) await writeFileAtomic(answer, answerFile(model, prompts));
+async function writeStates(
+  model: LoadedModel,
+  text: string | undefined,
+  lines: Lines | undefined,
+  options: Options,
+  signal: AbortSignal,
+): Promise<number> {
+  const { output, answer } = options;
+  const layer = options.layer ?? model.config.layers;
+  checkLayer(model.config, layer);
+  const prompts = lines
+    ? lines.kept.map((line) => promptOfLine(model, options.prompts!, line))
+    : [{ text, ids: promptIds(model, text, options.ids) }];
+  const records = await run(model, prompts, layer, options, signal);
+  if (signal.aborted) {
+    note(`Stopped after ${count(records.length)} of ${counted(prompts.length, 'prompt')}; nothing was written.`);
+    return EXIT.negative;
+  }
+  const bytes = encodeStates(records);
+  await writeFileAtomic(output, bytes);
+  if (answer !== undefined) await writeFileAtomic(answer, answerFile(model, prompts));
 
-    const { width } = model.config;
-    const positions = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
-    const skipped = lines?.skipped ?? 0;
-    if (options.json) {
-      printJson({
-        file: output,
-        layer,
-        dtype: options.dtype,
-        records: records.length,
-        positions,
-        width,
-        skipped,
-        bytes: bytes.length,
-        answer,
-      });
-    } else if (!options.quiet) {
-      const which = options.layer === undefined ? `${layer}, the last (--layer picks another)` : `${layer}`;
-      const many = lines ? `${counted(records.length, 'record')}, ` : '';
-      print(
-        `${output}: ${many}${count(positions)} x ${width} states of layer ${which}, ${options.dtype}, ${byteSize(bytes.length)}`,
-      );
-      if (skipped > 0) print(`${counted(skipped, 'blank line')} of ${options.prompts} skipped`);
-      if (answer !== undefined) print(`${answer}: the text and its token ids`);
-    }
-    return EXIT.done;
-  });
+  const { width } = model.config;
+  const positions = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
+  const skipped = lines?.skipped ?? 0;
+  if (options.json) {
+    printJson({
+      file: output,
+      layer,
+      dtype: options.dtype,
+      records: records.length,
+      positions,
+      width,
+      skipped,
+      bytes: bytes.length,
+      answer,
+    });
+  } else if (!options.quiet) {
+    const which = options.layer === undefined ? `${layer}, the last (--layer picks another)` : `${layer}`;
+    const many = lines ? `${counted(records.length, 'record')}, ` : '';
+    print(
+      `${printable(output)}: ${many}${count(positions)} x ${width} states of layer ${which}, ${options.dtype}, ${byteSize(bytes.length)}`,
+    );
+    if (skipped > 0) print(`${counted(skipped, 'blank line')} of ${printable(options.prompts!)} skipped`);
+    if (answer !== undefined) print(`${printable(answer)}: the text and its token ids`);
+  }
+  return EXIT.done;
 }
 
 async function run(
@@ -112,6 +124,7 @@ async function run(
   prompts: readonly Prompt[],
   layer: number,
   options: Options,
+  signal: AbortSignal,
 ): Promise<StateRecord[]> {
   const dtype = options.dtype.toUpperCase() as StateRecord['dtype'];
   const digest = await model.digest();
@@ -119,9 +132,8 @@ async function run(
   const records: StateRecord[] = [];
   try {
     for (const { ids } of prompts) {
-      const states = forward(model, ids, { layer });
-      const values = await read(states);
-      states.dispose();
+      if (signal.aborted) break;
+      const values = await take(forward(model, ids, { layer }));
       checkRange(values, dtype, layer);
       records.push({ values, width: model.config.width, layer, dtype, model: digest });
       bar.update(records.length, prompts.length);
@@ -149,7 +161,12 @@ interface Line {
 }
 
 /** The lines of a file that hold more than blanks, and how many do not. */
-async function readLines(path: string): Promise<{ kept: Line[]; skipped: number }> {
+interface Lines {
+  readonly kept: readonly Line[];
+  readonly skipped: number;
+}
+
+async function readLines(path: string): Promise<Lines> {
   const bytes = await readFile(path).catch((cause) => {
     throw fileError(path, 'read', cause);
   });
@@ -172,8 +189,7 @@ function promptOfLine(model: LoadedModel, path: string, { number, text }: Line):
     return { text, ids: promptIds(model, text, undefined) };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    const what = error.message.slice(0, -error.cure.length).trim();
-    throw new InputError(`${path}, line ${number}: ${what}`, error.cure, { cause: error });
+    throw new InputError(`${path}, line ${number}: ${error.what}`, error.cure, { cause: error });
   }
 }
 

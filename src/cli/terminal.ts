@@ -1,5 +1,6 @@
 import { styleText } from 'node:util';
 import { SingleBar } from 'cli-progress';
+import { printable } from './text.ts';
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -33,7 +34,7 @@ export function note(line: string): void {
 
 /** Writes a warning to standard error. */
 export function warn(text: string): void {
-  note(`${paintError('yellow', 'warning:')} ${text}`);
+  note(`${paintError('yellow', 'warning:')} ${printable(text)}`);
 }
 
 /** A line at the bottom of a terminal that comes and goes; standard output gets nothing of it elsewhere. */

@@ -28,7 +28,7 @@ export function describeAdapter(info: Partial<GPUAdapterInfo>, reason: string, k
   return { name: name.replace(/-+$/, ''), kind: kind ?? (isCpu ? 'cpu' : 'hardware'), reason, vendor, architecture };
 }
 
-/** Optional features that kernels or the profiler use when they are there. */
+/** Requested where they are there: timestamps for the profiler, the others for kernels of users' own. */
 const OPTIONAL_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f16', 'subgroups' as GPUFeatureName];
 
 const GIB = 2 ** 30;

@@ -3,7 +3,7 @@ import { type NodeAdapterOptions, requestNodeAdapter } from './dawn.node.ts';
 
 /**
  * A context under Node: the system's adapter, else packaged SwiftShader.
- * @param options As for `createContext`, and which adapter to take (`PREIMAGE_ADAPTER` does the same).
+ * @param options As for `createContext`, and which adapter to take (default: what `PREIMAGE_ADAPTER` says).
  * @throws AdapterError when no adapter can be had.
  */
 export async function createNodeContext(

@@ -5,8 +5,10 @@ import { createPipelineCache, type PipelineCache } from './pipelines.ts';
 import { type BufferPool, createBufferPool, type PooledBuffer } from './pool.ts';
 import { createReadback } from './readback.ts';
 import { createRecorder, type Recorder } from './recorder.ts';
+import { createScopes, type Scopes } from './scopes.ts';
 import { type Kernel, kernelKey } from './shader.ts';
 import type { Uniforms } from './uniforms.ts';
+import { READ_MODE } from './usage.ts';
 
 /** How to make a context; all optional. */
 export interface ContextOptions {
@@ -37,7 +39,7 @@ export interface Run {
 }
 
 /** A device with what it takes to compute on it: buffers, pipelines, a recorder, and its errors. */
-export interface Context {
+export interface Context extends Scopes {
   readonly device: GPUDevice;
   readonly adapter: AdapterDescription;
   readonly pool: BufferPool;
@@ -63,15 +65,6 @@ export interface Context {
   read(requests: readonly { buffer: PooledBuffer; sizeBytes: number }[]): Promise<ArrayBuffer[]>;
   /** Submits everything recorded and waits until it is done. */
   finish(): Promise<void>;
-  /**
-   * Disposes everything tracked during `work` except what it returns: a value, or an array or record of values.
-   * @throws GpuError when `work` is async: it may only record.
-   */
-  scope<T>(work: () => T): T;
-  /** Runs `work` outside all scopes: what it makes lives until it is disposed by hand. */
-  unscoped<T>(work: () => T): T;
-  /** Hands a disposable to the innermost scope. */
-  track(value: Disposable): void;
   /** Throws what went wrong since the last call, or DeviceLostError once the device is gone. */
   check(): void;
   /** Frees every buffer; destroys the device unless the caller brought it. */
@@ -99,7 +92,6 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   const pool = createBufferPool(device, options.byteBudget ?? 64 * 2 ** 30, failures.explain, recorder.letGoOfBuffers);
   const readback = createReadback(device);
   const sentinel = pool.take(4, 'sentinel');
-  const scopes: Set<Disposable>[] = [];
   let planned: Map<string, Kernel> | undefined;
 
   let idleSince = 0;
@@ -124,6 +116,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
   }
 
   const context: Context = {
+    ...createScopes(),
     device,
     adapter: description,
     pool,
@@ -194,7 +187,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
         requests.forEach(({ buffer, sizeBytes }, i) => {
           if (sizeBytes > 0) recorder.copy(buffer.gpu, 0, staging, offsets[i], Math.ceil(sizeBytes / 4) * 4);
         });
-        await wait(() => staging.mapAsync(1, 0, Math.max(total, 4)));
+        await wait(() => staging.mapAsync(READ_MODE, 0, Math.max(total, 4)));
         const bytes = staging.getMappedRange(0, Math.max(total, 4));
         return requests.map(({ sizeBytes }, i) => bytes.slice(offsets[i], offsets[i] + sizeBytes));
       } finally {
@@ -205,36 +198,6 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
       check();
       await wait(() => device.queue.onSubmittedWorkDone());
     },
-    scope(work) {
-      const tracked = new Set<Disposable>();
-      scopes.push(tracked);
-      let result: ReturnType<typeof work> | undefined;
-      try {
-        result = work();
-        if (result instanceof Promise) {
-          throw new GpuError(
-            'The work of a scope is async.',
-            'Record inside the scope, and await read() outside of it.',
-          );
-        }
-        return result;
-      } finally {
-        scopes.pop();
-        for (const kept of returned(result)) {
-          if (tracked.delete(kept)) context.track(kept);
-        }
-        for (const value of tracked) value[Symbol.dispose]();
-      }
-    },
-    unscoped(work) {
-      const suspended = scopes.splice(0);
-      try {
-        return work();
-      } finally {
-        scopes.push(...suspended);
-      }
-    },
-    track: (value) => void scopes.at(-1)?.add(value),
     destroy() {
       failures.destroy();
       recorder.destroy();
@@ -297,10 +260,4 @@ function padToFour(data: Uint8Array | Float32Array | Uint32Array): Uint8Array {
   const padded = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
   padded.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   return padded;
-}
-
-function* returned(result: unknown): Iterable<Disposable> {
-  if (result === null || typeof result !== 'object') return;
-  if (Symbol.dispose in result) yield result as Disposable;
-  else for (const value of Object.values(result)) yield* returned(value);
 }

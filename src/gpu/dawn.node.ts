@@ -8,7 +8,7 @@ export type NodeAdapterChoice = 'auto' | 'system' | 'swiftshader' | 'opengles' |
 
 /** Options of `requestNodeAdapter`. */
 export type NodeAdapterOptions = {
-  /** Default `auto`: the system's adapter, else packaged SwiftShader. `PREIMAGE_ADAPTER` takes the place of `auto`. */
+  /** Default `PREIMAGE_ADAPTER`, else `auto`: the system's adapter, else packaged SwiftShader. */
   adapter?: NodeAdapterChoice;
   /** Which of several GPUs. */
   powerPreference?: GPUPowerPreference;
@@ -47,9 +47,9 @@ export async function requestNodeAdapter(options: NodeAdapterOptions = {}): Prom
   defineMissing(dawn.globals);
   if (!(options.busyPoll ?? process.env.PREIMAGE_BUSY_POLL === '1')) cureBusyPoll(dawn.globals);
 
-  const choice = options.adapter && options.adapter !== 'auto' ? options.adapter : process.env.PREIMAGE_ADAPTER;
+  const choice = options.adapter || process.env.PREIMAGE_ADAPTER || 'auto';
   const tried: string[] = [];
-  const { attempts, name } = planFor(choice || 'auto');
+  const { attempts, name } = planFor(choice);
   for (const attempt of attempts) {
     const { adapter, missing } = await attempt({ dawn, powerPreference: options.powerPreference, name });
     if (!adapter) tried.push(missing);
@@ -57,7 +57,7 @@ export async function requestNodeAdapter(options: NodeAdapterOptions = {}): Prom
     else return { ...adapter, reason: `${adapter.reason}; ${tried.join('; ')}` };
   }
   const hint = isMainThread ? '' : ' SwiftShader needs the main thread: a worker cannot set the environment it reads.';
-  throw new AdapterError(`No WebGPU adapter for '${choice || 'auto'}': ${tried.join('; ')}.${hint}`, cureFor(name));
+  throw new AdapterError(`No WebGPU adapter for '${choice}': ${tried.join('; ')}.${hint}`, cureFor(name));
 }
 
 function planFor(choice: string): { attempts: ((wanted: Wanted) => Promise<Attempt>)[]; name?: string } {

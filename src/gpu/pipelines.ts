@@ -1,5 +1,6 @@
 import { GpuError, type PreimageError } from '../errors.ts';
 import { compilationError, type Kernel, kernelCode, kernelKey, storageBindings } from './shader.ts';
+import { COMPUTE_STAGE } from './usage.ts';
 
 /** A kernel ready to dispatch. */
 export interface Pipeline {
@@ -24,8 +25,6 @@ export interface PipelineCache {
   warmUp(kernels: readonly Kernel[], onProgress?: (done: number, total: number) => void): Promise<void>;
 }
 
-const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
-
 /** @param report Receives errors that surface after the synchronous call has returned. */
 export function createPipelineCache(
   device: GPUDevice,
@@ -47,10 +46,10 @@ export function createPipelineCache(
     const bindings = Math.max(0, ...access.keys());
     const layout = device.createBindGroupLayout({
       entries: [
-        { binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } },
+        { binding: 0, visibility: COMPUTE_STAGE, buffer: { type: 'uniform', hasDynamicOffset: true } },
         ...[...access].map(([binding, mode]) => ({
           binding,
-          visibility: COMPUTE,
+          visibility: COMPUTE_STAGE,
           buffer: { type: mode === 'read' ? ('read-only-storage' as const) : ('storage' as const) },
         })),
       ],

@@ -1,5 +1,6 @@
 import { OutOfMemoryError, type PreimageError } from '../errors.ts';
 import { outOfMemory } from './failures.ts';
+import { COPY_DST, COPY_SRC, STORAGE } from './usage.ts';
 
 /** A GPU buffer on loan from the pool. */
 export interface PooledBuffer {
@@ -41,7 +42,6 @@ export interface BufferPool {
 const SCOPED_BYTES = 16 * 2 ** 20;
 /** More than this is not kept for reuse. */
 const IDLE_BYTES = 2 * 2 ** 30;
-const STORAGE = 0x80 | 0x04 | 0x08; // GPUBufferUsage.STORAGE | COPY_SRC | COPY_DST
 
 /** Eight classes per power of two, so that at most an eighth is wasted. */
 export function sizeClass(sizeBytes: number): number {
@@ -103,7 +103,7 @@ export function createBufferPool(
     }
     const scopes: GPUErrorFilter[] = size >= SCOPED_BYTES ? ['out-of-memory', 'validation'] : [];
     for (const filter of scopes) device.pushErrorScope(filter);
-    const gpu = device.createBuffer({ label, size, usage: STORAGE });
+    const gpu = device.createBuffer({ label, size, usage: STORAGE | COPY_SRC | COPY_DST });
     const buffer: PooledBuffer = { gpu, sizeBytes: size, id: nextId++, releasedIn: -1 };
     all.add(buffer);
     statistics.buffersCreated++;

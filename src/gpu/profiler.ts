@@ -1,3 +1,5 @@
+import { COPY_DST, COPY_SRC, MAP_READ, QUERY_RESOLVE, READ_MODE } from './usage.ts';
+
 /** Time of one kernel over a profile. */
 export interface KernelTime {
   readonly label: string;
@@ -60,12 +62,12 @@ export function createProfiler(device: GPUDevice): Profiler {
       const dispatches = open;
       open = [];
       const sizeBytes = 16 * dispatches.length;
-      const resolved = device.createBuffer({ size: sizeBytes, usage: 0x200 | 0x04 }); // QUERY_RESOLVE | COPY_SRC
-      const staging = device.createBuffer({ size: sizeBytes, usage: 0x01 | 0x08 }); // MAP_READ | COPY_DST
+      const resolved = device.createBuffer({ size: sizeBytes, usage: QUERY_RESOLVE | COPY_SRC });
+      const staging = device.createBuffer({ size: sizeBytes, usage: MAP_READ | COPY_DST });
       encoder.resolveQuerySet(queries, 0, 2 * dispatches.length, resolved, 0);
       encoder.copyBufferToBuffer(resolved, 0, staging, 0, sizeBytes);
       // The map may only be asked for after the submit that holds the copy.
-      const mapped = Promise.resolve().then(() => staging.mapAsync(1));
+      const mapped = Promise.resolve().then(() => staging.mapAsync(READ_MODE));
       const added = mapped.then(() => {
         const ticks = new BigInt64Array(staging.getMappedRange().slice(0));
         dispatches.forEach(({ label, flops }, i) => {

@@ -1,3 +1,5 @@
+import { COPY_DST, MAP_READ } from './usage.ts';
+
 /** A buffer the CPU can map, in sizes that repeat: reading back the same amount again creates nothing. */
 export interface Readback {
   /** Takes a buffer of at least `sizeBytes`. */
@@ -9,7 +11,6 @@ export interface Readback {
 
 /** Larger ones are made and destroyed each time: they are rare, and costly to keep. */
 const KEPT_BYTES = 4 * 2 ** 20;
-const USAGE = 0x01 | 0x08; // GPUBufferUsage.MAP_READ | COPY_DST
 
 /** Staging buffers by powers of two. */
 export function createReadback(device: GPUDevice): Readback {
@@ -19,7 +20,9 @@ export function createReadback(device: GPUDevice): Readback {
       const size =
         sizeBytes > KEPT_BYTES ? Math.ceil(sizeBytes / 4) * 4 : Math.max(256, 2 ** Math.ceil(Math.log2(sizeBytes)));
       const index = idle.findIndex((buffer) => buffer.size === size);
-      return index >= 0 ? idle.splice(index, 1)[0] : device.createBuffer({ label: 'readback', size, usage: USAGE });
+      return index >= 0
+        ? idle.splice(index, 1)[0]
+        : device.createBuffer({ label: 'readback', size, usage: MAP_READ | COPY_DST });
     },
     release(buffer) {
       if (buffer.size > KEPT_BYTES || buffer.mapState === 'pending') return buffer.destroy();

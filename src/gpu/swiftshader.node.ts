@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { accessSync, chmodSync, constants, existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir, constants as osConstants, tmpdir } from 'node:os';
+import { constants as osConstants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliDecompress } from 'node:zlib';
+import { cacheFolder } from '../cache-folder.node.ts';
 
 /** glibc's RTLD_NODELETE, which Node does not name: the library stays mapped after Node's own dlclose. */
 const RTLD_NODELETE = 0x1000;
@@ -114,7 +115,7 @@ export async function unpackOnce(
   needed: readonly string[],
   fill: (folder: string) => Promise<void>,
 ): Promise<string> {
-  const folder = join(cacheFolder(), name);
+  const folder = join(writableCacheFolder(), name);
   const complete = () => needed.every((file) => existsSync(join(folder, file)));
   if (complete()) return folder;
   const temporary = `${folder}.${process.pid}.${randomUUID()}`;
@@ -150,10 +151,10 @@ export async function unpackTar(archive: Buffer, folder: string): Promise<void> 
   }
 }
 
-/** `$XDG_CACHE_HOME/preimage`, else `~/.cache/preimage`, else a private folder of this user in the temporary folder. */
-function cacheFolder(): string {
+/** The cache folder, or where that cannot be written a private folder of this user in the temporary folder. */
+function writableCacheFolder(): string {
   try {
-    const folder = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'preimage');
+    const folder = cacheFolder();
     mkdirSync(folder, { recursive: true });
     accessSync(folder, constants.W_OK | constants.X_OK);
     return folder;

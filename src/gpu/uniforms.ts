@@ -1,3 +1,5 @@
+import { COPY_DST, UNIFORM } from './usage.ts';
+
 /** A number written as f32 into a uniform; plain numbers are written as u32. */
 export interface F32 {
   readonly f32: number;
@@ -28,7 +30,7 @@ export interface UniformRing {
 export function createUniformRing(device: GPUDevice, slots: number): UniformRing {
   const bytes = new ArrayBuffer(slots * UNIFORM_SLOT_BYTES);
   const view = new DataView(bytes);
-  const buffer = device.createBuffer({ label: 'uniforms', size: bytes.byteLength, usage: 0x40 | 0x08 }); // UNIFORM | COPY_DST
+  const buffer = device.createBuffer({ label: 'uniforms', size: bytes.byteLength, usage: UNIFORM | COPY_DST });
   let used = 0;
   return {
     buffer,

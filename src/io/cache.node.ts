@@ -1,26 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { cacheFolder } from '../cache-folder.node.ts';
 import { SourceError } from '../errors.ts';
 import { type CacheWriter, cachePath, type FileCache } from './cache.ts';
 import { errorCode, fileBytes, fileError } from './folder.node.ts';
-
-/**
- * Where downloads are kept: `$XDG_CACHE_HOME/preimage`, or `~/.cache/preimage`.
- * Source: https://specifications.freedesktop.org/basedir-spec (a relative XDG_CACHE_HOME is to be ignored).
- */
-export function defaultCacheFolder(env: Readonly<Record<string, string | undefined>> = process.env): string {
-  const base = env.XDG_CACHE_HOME ?? '';
-  return join(isAbsolute(base) ? base : join(homedir(), '.cache'), 'preimage');
-}
 
 /**
  * Keeps downloads in a folder, at paths made from their URLs. A download in progress lies beside its place as `.part`,
  * with its version in `.part.version`, and moves there in one step when it is complete. Only one process at a time
  * (`.part.lock`) takes up a part; others that want the same file meanwhile download it for themselves.
  */
-export function folderCache(folder: string = defaultCacheFolder()): FileCache {
+export function folderCache(folder: string = cacheFolder()): FileCache {
   const locate = (key: string) => join(folder, ...cachePath(key));
   return {
     async open(key) {

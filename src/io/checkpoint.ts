@@ -1,4 +1,4 @@
-/** Element types of safetensors files. */
+/** Element types that preimage reads and writes. */
 export type Dtype =
   | 'F64'
   | 'F32'
@@ -16,7 +16,8 @@ export type Dtype =
 
 /** A tensor as stored. */
 export interface TensorInfo {
-  readonly dtype: Dtype;
+  /** As its file names it: a `Dtype`, or another such as `F8_E4M3`, of which nothing can be read. */
+  readonly dtype: string;
   readonly shape: readonly number[];
 }
 

@@ -41,5 +41,22 @@ export async function openSource(model: string, { revision, onProgress }: OpenOp
   const cache = folderCache();
   if (isUrl) return urlSource(model, { cache, onProgress });
   const { HF_TOKEN: token, HF_ENDPOINT: endpoint } = process.env;
-  return hubSource(model, { revision, cache, onProgress, token: token || undefined, endpoint: endpoint || undefined });
+  const options = { revision, cache, onProgress, token: token || undefined, endpoint: endpoint || undefined };
+  try {
+    const hub = hubSource(model, options);
+    return {
+      name: hub.name,
+      open: (file) => hub.open(file).catch(noFolder),
+      has: (file) => hub.has!(file).catch(noFolder),
+    };
+  } catch (error) {
+    return noFolder(error);
+  }
+
+  /** Whoever misspelt a folder ends up at the hub, and should learn why. */
+  function noFolder(error: unknown): never {
+    if (!(error instanceof SourceError)) throw error;
+    const what = `${error.what} (${model} is taken for a hub id: there is no folder of that name.)`;
+    throw new SourceError(what, error.cure, { cause: error });
+  }
 }

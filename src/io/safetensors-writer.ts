@@ -23,6 +23,7 @@ export type TensorData =
  */
 export interface TensorToWrite extends TensorInfo {
   readonly name: string;
+  readonly dtype: Dtype;
   readonly data: TensorData;
 }
 

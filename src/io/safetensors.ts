@@ -1,6 +1,6 @@
 import { FormatError, InputError, MissingTensorError } from '../errors.ts';
-import type { Checkpoint } from './checkpoint.ts';
-import { itemBytes, toFloat32, toFloat64 } from './dtype.ts';
+import type { Checkpoint, Dtype } from './checkpoint.ts';
+import { isDtype, itemBytes, toFloat32, toFloat64 } from './dtype.ts';
 import { quote } from './json.ts';
 import { MAX_HEADER_BYTES, parseHeader, type TensorEntry } from './safetensors-header.ts';
 import type { ByteSource } from './source.ts';
@@ -10,8 +10,8 @@ const PREFIX_BYTES = 8;
 /**
  * Opens a safetensors file: reads and checks its header; tensors are read when asked for.
  *
- * The checkpoint's methods reject with MissingTensorError for an unknown name, InputError for elements out of range and
- * SourceError when the bytes cannot be read. Closing the checkpoint closes `file`.
+ * The checkpoint's methods reject with MissingTensorError for an unknown name, FormatError for a dtype that preimage does
+ * not read, InputError for elements out of range and SourceError when the bytes cannot be read. Closing the checkpoint closes `file`.
  *
  * @throws FormatError for a malformed file (`file` stays open); SourceError when it cannot be read.
  */
@@ -21,12 +21,19 @@ export async function openSafetensors(file: ByteSource): Promise<Checkpoint> {
   const json = await file.read(PREFIX_BYTES, dataBegin);
   const { entries, metadata } = parseHeader(file.name, json, file.sizeBytes - dataBegin);
 
-  function entry(tensor: string): TensorEntry {
+  function entry(tensor: string): TensorEntry & { readonly dtype: Dtype } {
     const found = entries.get(tensor);
-    if (found !== undefined) return found;
-    throw new MissingTensorError(
-      `${quote(tensor)} is not among the ${entries.size} tensors of ${file.name}.`,
-      'Compare the name with the keys of checkpoint.tensors.',
+    if (found === undefined) {
+      throw new MissingTensorError(
+        `${quote(tensor)} is not among the ${entries.size} tensors of ${file.name}.`,
+        'Compare the name with the keys of checkpoint.tensors.',
+      );
+    }
+    const { dtype } = found;
+    if (isDtype(dtype)) return { ...found, dtype };
+    throw new FormatError(
+      `${quote(tensor)} in ${file.name} has the dtype ${dtype}.`,
+      `Convert it to one that preimage reads: ${Object.keys(itemBytes).join(', ')}.`,
     );
   }
 

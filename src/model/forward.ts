@@ -1,5 +1,5 @@
 import { reshape, type Tensor } from '../tensor/tensor.ts';
-import { capture, type HookPoint, type Hooks } from './hooks.ts';
+import { capture, checkHooks, type HookPoint, type Hooks } from './hooks.ts';
 import { checkIds, checkLayer, countFrom, type LanguageModel } from './model.ts';
 import { newPositionMap } from './position-map.ts';
 
@@ -13,12 +13,13 @@ export interface ForwardOptions {
 /**
  * Residual states of one prompt after `layer` blocks.
  * @returns [T, d]
- * @throws InputError for ids or layers the model does not have.
+ * @throws InputError for ids or layers the model does not have, and for hooks this pass does not come by.
  */
 export function forward(model: LanguageModel, ids: Uint32Array, options: ForwardOptions = {}): Tensor {
   const { layer = model.config.layers, hooks } = options;
   checkIds(model.config, ids);
   checkLayer(model.config, layer);
+  if (hooks) checkHooks(hooks, layer);
   const map = newPositionMap(model, layer, { capacity: ids.length });
   try {
     return model.context.scope(() => {

@@ -1,6 +1,6 @@
 import { InputError } from '../errors.ts';
 import { seededRandom } from '../reference/random.ts';
-import { read, sliceRows } from '../tensor/tensor.ts';
+import { sliceRows, take } from '../tensor/tensor.ts';
 import { checkIds, countFrom, type LanguageModel } from './model.ts';
 import { newPositionMap } from './position-map.ts';
 
@@ -51,8 +51,7 @@ async function* sample(
         const states = map.extend(rows, [{ slot: 0, count: next.length }]);
         return model.logits(sliceRows(states, next.length - 1, 1));
       });
-      const values = await read(logits);
-      logits.dispose();
+      const values = await take(logits);
       if (signal?.aborted) return;
       const token = choose(values, random.next);
       yield token;

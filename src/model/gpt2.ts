@@ -7,7 +7,7 @@ import { layernorm } from '../ops/layernorm.ts';
 import { type MatmulOptions, matmul } from '../ops/matmul.ts';
 import { empty, reshape, sliceRows, type Tensor } from '../tensor/tensor.ts';
 import type { Gpt2Config } from './config.ts';
-import { type Hooks, tap } from './hooks.ts';
+import { type HookPoint, type Hooks, tap } from './hooks.ts';
 import { type Attend, checkPositions, checkTokens, type LanguageModel } from './model.ts';
 import type { Weights } from './weights.ts';
 
@@ -24,13 +24,7 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     matmul(x, weights.tensor(`${name}.weight`), { bias: weights.tensor(`${name}.bias`), ...options });
 
   /** x + linear(input), in one kernel unless a hook wants to see the second term. */
-  function residualStep(
-    x: Tensor,
-    input: Tensor,
-    name: string,
-    point: Parameters<typeof tap>[1],
-    hooks?: Hooks,
-  ): Tensor {
+  function residualStep(x: Tensor, input: Tensor, name: string, point: HookPoint, hooks?: Hooks): Tensor {
     if (!hooks?.has(point)) return linear(input, name, { residual: x });
     return add(x, tap(hooks, point, linear(input, name)));
   }
@@ -73,19 +67,19 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     checkTokens(config, ids);
     checkPositions(config, positions, ids.length);
     const wte = weights.table('wte.weight');
-    const wpe = weights.table('wpe.weight');
+    const wpe = weights.tensor('wpe.weight');
     if (!hooks?.has('hook_embed') && !hooks?.has('hook_pos_embed')) {
-      return embedding(context, wte, ids, { positions: wpe.chunks[0], at: positions });
+      return embedding(context, wte, ids, { positions: wpe, at: positions });
     }
     const tokens = tap(hooks, 'hook_embed', embedding(context, wte, ids));
-    return add(tokens, tap(hooks, 'hook_pos_embed', embedding(context, wpe, positions)));
+    return add(tokens, tap(hooks, 'hook_pos_embed', embedding(context, weights.table('wpe.weight'), positions)));
   }
 
   const head = weights.table(config.tiedHead ? 'wte.weight' : 'lm_head.weight');
   const headBias = config.headBias ? weights.tensor('lm_head.bias') : undefined;
 
   function logits(rows: Tensor, hooks?: Hooks): Tensor {
-    const normed = tap(hooks, 'ln_final.hook_output', norm(rows, 'ln_f')); // (n, d)
+    const normed = tap(hooks, 'ln_final.hook_normalized', norm(rows, 'ln_f')); // (n, d)
     if (head.chunks.length === 1) return matmul(normed, head.chunks[0], { transposeB: true, bias: headBias }); // (n, V)
     const all = empty(context, [normed.shape[0], head.rows], 'f32', 'logits'); // (n, V)
     let first = 0;

@@ -1,28 +1,48 @@
-import { ShapeError } from '../errors.ts';
+import { InputError, ShapeError } from '../errors.ts';
 import { reshape, share, type Tensor } from '../tensor/tensor.ts';
 
 /** Activations inside a block, by TransformerLens's names; rows are [n, width], heads side by side. */
-type BlockPoint =
-  | 'hook_resid_pre' // (n, d)
-  | 'attn.hook_q' // (n, d)
-  | 'attn.hook_k' // (n, d)
-  | 'attn.hook_v' // (n, d)
-  | 'attn.hook_z' // (n, d), before W_O
-  | 'hook_attn_out' // (n, d)
-  | 'hook_resid_mid' // (n, d)
-  | 'mlp.hook_pre' // (n, inner)
-  | 'mlp.hook_post' // (n, inner)
-  | 'hook_mlp_out' // (n, d)
-  | 'hook_resid_post'; // (n, d)
+const BLOCK_POINTS = [
+  'hook_resid_pre', // (n, d)
+  'attn.hook_q', // (n, d)
+  'attn.hook_k', // (n, d)
+  'attn.hook_v', // (n, d)
+  'attn.hook_z', // (n, d), before W_O
+  'hook_attn_out', // (n, d)
+  'hook_resid_mid', // (n, d)
+  'mlp.hook_pre', // (n, inner)
+  'mlp.hook_post', // (n, inner)
+  'hook_mlp_out', // (n, d)
+  'hook_resid_post', // (n, d)
+] as const;
+
+/** The last stands in `LanguageModel.logits`, which takes the same hooks as the pass before it. */
+const OUTER_POINTS = ['hook_embed', 'hook_pos_embed', 'ln_final.hook_normalized'] as const;
 
 /** Where a forward pass can be watched or changed. */
-export type HookPoint = 'hook_embed' | 'hook_pos_embed' | `blocks.${number}.${BlockPoint}` | 'ln_final.hook_output';
+export type HookPoint = (typeof OUTER_POINTS)[number] | `blocks.${number}.${(typeof BLOCK_POINTS)[number]}`;
 
 /** Called with an activation; what it returns, if anything, takes its place. */
 export type Hook = (value: Tensor) => Tensor | undefined;
 
 /** Hooks by the point they stand at. Points without one cost nothing: fused kernels never make their values. */
 export type Hooks = ReadonlyMap<HookPoint, Hook>;
+
+/**
+ * Checks that a pass through the first `layers` blocks comes by every hook: one that never fires is a mistake.
+ * @throws InputError naming the point.
+ */
+export function checkHooks(hooks: Hooks, layers: number): void {
+  for (const point of hooks.keys()) {
+    const [, layer, inner] = /^blocks\.(\d+)\.(.+)$/.exec(point) ?? [];
+    const isInBlock = Number(layer) < layers && BLOCK_POINTS.some((name) => name === inner);
+    if (isInBlock || OUTER_POINTS.some((name) => name === point)) continue;
+    throw new InputError(
+      `A pass through ${layers} blocks does not come by ${point}.`,
+      `Hook ${OUTER_POINTS.join(', ')}, or blocks.0 to blocks.${layers - 1}.`,
+    );
+  }
+}
 
 /** Hooks that keep the activations of the named points; the caller disposes them. */
 export function capture(points: readonly HookPoint[]): { hooks: Hooks; values: Map<HookPoint, Tensor> } {

@@ -90,6 +90,6 @@ export function requireTokenizer({ name, tokenizer }: Pick<ModelFiles, 'name' | 
 }
 
 /** The largest tensor a model binds, in bytes: what to ask the device for (`ContextOptions.bindingBytes`). */
-export function largestBinding({ vocabularySize, width, innerWidth }: ModelConfig): number {
-  return 4 * width * Math.max(vocabularySize, 3 * width, innerWidth);
+export function largestBinding({ vocabularySize, contextLength, width, innerWidth }: ModelConfig): number {
+  return 4 * width * Math.max(vocabularySize, contextLength, 3 * width, innerWidth);
 }

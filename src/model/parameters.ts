@@ -1,5 +1,5 @@
 import { ConfigError, MissingTensorError } from '../errors.ts';
-import type { Checkpoint, Dtype } from '../io/checkpoint.ts';
+import type { Checkpoint } from '../io/checkpoint.ts';
 import type { ModelConfig } from './config.ts';
 
 /** A parameter of a model. */
@@ -13,7 +13,7 @@ export interface Parameter {
 }
 
 const PREFIX = 'transformer.';
-const FLOATS: readonly Dtype[] = ['F64', 'F32', 'F16', 'BF16'];
+const FLOATS: readonly string[] = ['F64', 'F32', 'F16', 'BF16'];
 
 /** Every parameter of a model, in the order of its forward pass; lazily, so that an absurd layer count costs nothing. */
 export function* parametersOf(config: ModelConfig): Generator<Parameter> {

@@ -22,7 +22,7 @@ export interface MatmulOptions {
 }
 
 /** Sizes of a product; operands transposed as stored. */
-export interface MatmulShape {
+interface MatmulShape {
   readonly m: number;
   readonly n: number;
   readonly k: number;
@@ -41,7 +41,7 @@ interface Way {
 }
 
 /** The way to compute a product on an adapter; `matmul.wgsl` tells what each is for. */
-export function chooseWay(kind: AdapterKind, { m, n, k, transposeA, transposeB }: MatmulShape): Way {
+function chooseWay(kind: AdapterKind, { m, n, k, transposeA, transposeB }: MatmulShape): Way {
   if (kind === 'hardware') {
     if (m > 16) return { entry: 'tiled', columns: 64, rows: 64 };
     return transposeB
@@ -58,11 +58,8 @@ export function chooseWay(kind: AdapterKind, { m, n, k, transposeA, transposeB }
   return { entry: 'general', columns: 32, rows: 4 };
 }
 
-/** The kernel of a way with its epilogue; also used to warm pipelines up. */
-export function matmulKernel(
-  way: Way,
-  options: { bias: boolean; residual: boolean; activation: ActivationName },
-): Kernel {
+/** The kernel of a way with its epilogue. */
+function matmulKernel(way: Way, options: { bias: boolean; residual: boolean; activation: ActivationName }): Kernel {
   return {
     shader,
     entry: way.entry,

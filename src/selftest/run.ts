@@ -1,6 +1,6 @@
 import type { Context } from '../gpu/context.ts';
 import { type Agreement, agree } from '../reference/agree.ts';
-import { readBytes } from '../tensor/tensor.ts';
+import { takeBytes } from '../tensor/tensor.ts';
 import { type Case, kernelCases } from './cases.ts';
 
 /** How one kernel compared with the reference. */
@@ -12,9 +12,8 @@ export interface CaseResult extends Agreement {
 /** Runs one case on a device. */
 export async function runCase(context: Context, kernelCase: Case): Promise<CaseResult> {
   const result = context.scope(() => kernelCase.run(context));
-  const bytes = (await readBytes([result]))[0];
+  const [bytes] = await takeBytes([result]);
   const got = result.type === 'u32' ? new Uint32Array(bytes) : new Float32Array(bytes);
-  result.dispose();
   return { op: kernelCase.op, name: kernelCase.name, ...agree(got, kernelCase.want(), kernelCase.bounds) };
 }
 

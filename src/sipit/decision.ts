@@ -1,7 +1,7 @@
 import { countFrom, type LanguageModel } from '../model/model.ts';
 import { newPositionMap } from '../model/position-map.ts';
 import { seededRandom } from '../reference/random.ts';
-import { readAll, sliceRows } from '../tensor/tensor.ts';
+import { readAll, share, sliceRows, type Tensor } from '../tensor/tensor.ts';
 import type { Candidate, StateRecord, Verdict } from './types.ts';
 
 /** Relative rounding error of a state as stored: half a unit in the last place, at most. */
@@ -26,29 +26,36 @@ const calibrations = new WeakMap<LanguageModel, Map<number, Promise<number>>>();
 export function calibrate(model: LanguageModel, layer: number): Promise<number> {
   const known = calibrations.get(model) ?? new Map<number, Promise<number>>();
   calibrations.set(model, known);
-  const found = known.get(layer) ?? measure(model, layer);
-  known.set(layer, found);
-  return found;
+  let calibration = known.get(layer);
+  if (!calibration) {
+    calibration = measure(model, layer);
+    known.set(layer, calibration);
+    calibration.catch(() => known.delete(layer));
+  }
+  return calibration;
 }
 
 async function measure(model: LanguageModel, layer: number): Promise<number> {
   const { context, config } = model;
   const length = Math.min(CALIBRATION_TOKENS, config.contextLength);
+  const last = length - 1;
   const { next } = seededRandom(1);
   const ids = Uint32Array.from({ length }, () => Math.floor(next() * config.vocabularySize));
   const map = newPositionMap(model, layer, { capacity: length });
-  const last = length - 1;
-  const shapes = context.scope(() => {
-    const window = sliceRows(map.extend(model.embed(ids, countFrom(0, length)), [{ slot: 0, count: length }]), last, 1);
-    const alike = (count: number) => {
-      const rows = model.embed(new Uint32Array(count).fill(ids[last]), new Uint32Array(count).fill(last));
-      return map.states(rows, new Uint32Array(count), new Uint32Array(count).fill(last));
-    };
-    return [window, alike(1), sliceRows(alike(CALIBRATION_BATCH), CALIBRATION_BATCH - 1, 1)];
-  });
+  const shapes: Tensor[] = [];
   try {
-    const [window, alone, among] = await readAll(shapes);
-    return Math.max(gap(window!, alone!), gap(window!, among!)) / norm(window!);
+    context.scope(() => {
+      const all = (count: number, value: number) => new Uint32Array(count).fill(value);
+      const window = map.extend(model.embed(ids, countFrom(0, length)), [{ slot: 0, count: length }]); // (T, d)
+      const alike = (count: number) =>
+        map.states(model.embed(all(count, ids[last]), all(count, last)), all(count, 0), all(count, last)); // (count, d)
+      const among = alike(CALIBRATION_BATCH);
+      const states = [sliceRows(window, last, 1), alike(1), sliceRows(among, CALIBRATION_BATCH - 1, 1)];
+      shapes.push(...states.map(share));
+    });
+    const [window, ...others] = await readAll(shapes);
+    const gaps = others.map((other) => norm(other.map((value, i) => value - window[i])));
+    return Math.max(...gaps) / (norm(window) || 1);
   } finally {
     for (const state of shapes) state.dispose();
     map.cache.dispose();
@@ -56,9 +63,7 @@ async function measure(model: LanguageModel, layer: number): Promise<number> {
 }
 
 /** Euclidean norm. */
-export const norm = (row: ArrayLike<number>): number => Math.hypot(...Array.from(row));
-
-const gap = (a: Float32Array, b: Float32Array): number => norm(a.map((v, i) => v - b[i]));
+export const norm = (row: Float32Array): number => Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
 
 /**
  * The distance that rounding explains, for a state of this norm: four times our own calibration, what other software's

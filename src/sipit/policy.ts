@@ -3,7 +3,6 @@ import type { PolicyName } from './types.ts';
 
 /** What a policy may look at when it proposes candidates for a position. */
 export interface Step {
-  readonly position: number;
   readonly vocabularySize: number;
   /** Most candidates of one batch. */
   readonly batch: number;
@@ -36,7 +35,7 @@ const likelyFirst: Policy = {
     const logits = await step.logits();
     const order = orderByLogit(logits ?? (await step.embeddingDistances()).map((distance) => -distance));
     for (
-      let first = 0, size = FIRST_BATCH;
+      let first = 0, size = Math.min(FIRST_BATCH, step.batch);
       first < order.length;
       first += size, size = Math.min(2 * size, step.batch)
     ) {

@@ -1,5 +1,6 @@
 import { FormatError, InputError } from '../errors.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
+import { quote } from '../io/json.ts';
 import { encodeSafetensors } from '../io/safetensors-writer.ts';
 import type { StateRecord } from './types.ts';
 
@@ -33,31 +34,55 @@ export interface ReadStatesOptions {
   readonly layer?: number;
 }
 
+/** The records of a states file, and what else it holds. */
+export interface StatesFile {
+  readonly records: readonly StateRecord[];
+  /** Tensors that are no records, and why. */
+  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+}
+
 /**
- * Reads every record of a states file: ours, or one of other software with 2-D or [1, T, d] float tensors under any names.
- * Records come in the order of their numbers, then names.
+ * Reads every record of a states file: ours, or one of other software with [T, d] or [1, T, d] float tensors under any
+ * names. Records come in the order of their numbers, then names. Where the matrices differ in width (attention masks,
+ * positions), those of the largest matrix's width are taken.
  *
  * @throws InputError when the layer is neither in the file nor given; FormatError when there is no such tensor.
  */
-export async function readStates(file: Checkpoint, options: ReadStatesOptions = {}): Promise<StateRecord[]> {
-  const records: StateRecord[] = [];
+export async function readStates(file: Checkpoint, options: ReadStatesOptions = {}): Promise<StatesFile> {
   const layer = options.layer ?? layerOf(file);
   const model = file.metadata.get('model');
-  const collator = new Intl.Collator('en', { numeric: true });
-  for (const [name, { dtype, shape }] of [...file.tensors].sort(([a], [b]) => collator.compare(a, b))) {
+  const skipped: { name: string; reason: string }[] = [];
+  const matrices: Matrix[] = [];
+  for (const [name, { dtype, shape }] of [...file.tensors].sort(([a], [b]) => byNumber.compare(a, b))) {
     const matrix = shape.length === 3 && shape[0] === 1 ? shape.slice(1) : shape;
-    if (matrix.length !== 2 || !isFloat(dtype)) continue;
-    records.push({ name, layer, dtype, model, width: matrix[1], values: await file.float32(name) });
+    if (!isFloat(dtype)) skipped.push({ name, reason: `it holds ${dtype}, not floats` });
+    else if (matrix.length !== 2) skipped.push({ name, reason: `its shape is [${shape}], not [T, d] or [1, T, d]` });
+    else matrices.push({ name, dtype, rows: matrix[0], width: matrix[1] });
   }
-  if (records.length === 0) {
-    const found = [...file.tensors].map(([name, { dtype, shape }]) => `${name} ${dtype} [${shape}]`).slice(0, 5);
+  const [largest] = [...matrices].sort((a, b) => b.rows * b.width - a.rows * a.width);
+  if (!largest) {
+    const some = skipped.slice(0, 5).map(({ name, reason }) => `; ${quote(name)}: ${reason}`);
     throw new FormatError(
-      `${file.name} holds no float tensor of shape [T, d] or [1, T, d]; it has ${found.join(', ') || 'no tensors'}.`,
-      'Save the residual states of one layer as one such tensor, one row for each position.',
+      `${file.name} holds no states${some.join('')}.`,
+      'Save the residual states of one layer as one float tensor [T, d], one row for each position.',
     );
   }
-  return records;
+  const records: StateRecord[] = [];
+  for (const { name, dtype, width } of matrices) {
+    if (width === largest.width) records.push({ name, layer, dtype, model, width, values: await file.float32(name) });
+    else skipped.push({ name, reason: `its rows have ${width} values, those of ${largest.name} ${largest.width}` });
+  }
+  return { records, skipped };
 }
+
+interface Matrix {
+  readonly name: string;
+  readonly dtype: StateRecord['dtype'];
+  readonly rows: number;
+  readonly width: number;
+}
+
+const byNumber = new Intl.Collator('en', { numeric: true });
 
 function isFloat(dtype: string): dtype is StateRecord['dtype'] {
   return ['F64', 'F32', 'F16', 'BF16'].includes(dtype);

@@ -49,7 +49,7 @@ export interface PositionResult {
 
 /** The work of an inversion. */
 export interface InversionCost {
-  /** Work in units of one forward pass over the same prompt up to the same layer: rows x layers. */
+  /** Matrix products in units of one forward pass over the same prompt up to the same layer; heads of proposals count. */
   readonly forwardEquivalents: number;
   readonly candidates: number;
   readonly seconds: number;

@@ -136,3 +136,17 @@ export function readBytes(tensors: readonly Tensor[]): Promise<ArrayBuffer[]> {
   if (!context) return Promise.resolve([]);
   return context.read(tensors.map((tensor) => ({ buffer: tensor.buffer, sizeBytes: 4 * tensor.size })));
 }
+
+/** As `readBytes`, and disposes the tensors whether or not they could be read. */
+export async function takeBytes(tensors: readonly Tensor[]): Promise<ArrayBuffer[]> {
+  try {
+    return await readBytes(tensors);
+  } finally {
+    for (const tensor of tensors) tensor.dispose();
+  }
+}
+
+/** Reads an f32 tensor back and disposes it. */
+export async function take(tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
+  return new Float32Array((await takeBytes([tensor]))[0]);
+}

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,7 +8,7 @@ import { fileBytes } from '../../src/io/folder.node.ts';
 import { openSafetensors } from '../../src/io/safetensors.ts';
 import { encodeSafetensors } from '../../src/io/safetensors-writer.ts';
 import { fixture } from '../support/fixtures.node.ts';
-import { buildCommandLine, type CommandLine } from './support.node.ts';
+import { buildCommandLine, type CommandLine, untilInterruptible } from './support.node.ts';
 
 // Short, and of tokens that are found early at every layer.
 const TEXT = '"Yes," said he.';
@@ -109,7 +109,7 @@ describe.concurrent('states and invert', () => {
     const result = JSON.parse(await ok('invert', file, '--json'));
     expect(written).toMatchObject({ layer: Number(layer), dtype, records: 1, positions: result.tokens.length });
     expect(result).toMatchObject({ text: TEXT, exact: true, layer: Number(layer), runnerUpScope: 'evaluated' });
-    expect(Object.keys(result)).toEqual(['text', 'tokens', 'exact', 'layer', 'runnerUpScope', 'positions', 'cost']);
+    expect(result).toMatchObject({ name: 'states', policy: 'likely-first', length: result.positions.length });
     for (const position of result.positions) {
       expect(position).toMatchObject({ verdict: 'accepted', text: expect.any(String), radius: expect.any(Number) });
       expect(position.distance).toBeLessThanOrEqual(position.radius);
@@ -181,24 +181,39 @@ describe.concurrent('states and invert', () => {
   });
 
   test('states of another model are tried, with a warning', async () => {
-    await writeStates('other.safetensors', new Float32Array(WIDTH), WIDTH, { layer: '0', model: '0123456789abcdef' });
+    await writeStates('other.safetensors', new Float32Array(WIDTH), WIDTH, { layer: '0', model: '\x1b[2J0123' });
     const { code, stdout, stderr } = await cli.run(['invert', at('other.safetensors'), '--json']);
-    expect(stderr).toContain('warning: the states come from a model with digest 0123456789abcdef');
+    expect(stderr).toContain('warning: the states come from a model with digest \\x1b[2J0123');
     expect(JSON.parse(stdout).exact).toBe(false);
     expect(code).toBe(1);
   });
 });
 
-test('a bad record among good ones is reported, and the others are inverted', async () => {
-  const tensors = [64, WIDTH].map((width, i) => {
-    return { name: `states.${i}`, dtype: 'F32', shape: [1, width], data: new Float32Array(width) } as const;
+describe('a file with a bad record, a good one and a mask', () => {
+  const model = ['--model', fixture('gpt2-tanh')!];
+  beforeAll(async () => {
+    const tensor = (name: string, width: number, value: number) => {
+      return { name, dtype: 'F32', shape: [1, width], data: new Float32Array(width).fill(value) } as const;
+    };
+    const tensors = [tensor('states.0', 24, Number.NaN), tensor('states.1', 24, 0), tensor('mask\x1b[2J', 3, 1)];
+    await writeFile(at('mixed.safetensors'), encodeSafetensors(tensors, { layer: '0' }));
   });
-  await writeFile(at('mixed.safetensors'), encodeSafetensors(tensors, { layer: '0' }));
-  const { code, stdout } = await cli.run(['invert', at('mixed.safetensors'), '--json']);
-  const [bad, good] = jsonLines(stdout);
-  expect(bad.error.message).toContain('states.0 has rows of 64');
-  expect(good).toMatchObject({ exact: false, layer: 0 });
-  expect(code).toBe(2);
+
+  test('the good one is inverted, and each of the others is told', async () => {
+    const { code, stdout, stderr } = await cli.run(['invert', at('mixed.safetensors'), '--json', ...model]);
+    const [bad, good] = jsonLines(stdout);
+    expect(bad).toMatchObject({ name: 'states.0', error: { message: expect.stringContaining('states.0 holds NaN') } });
+    expect(good).toMatchObject({ name: 'states.1', exact: false, layer: 0, length: 1 });
+    expect(stderr).toContain('warning: tensor mask\\x1b[2J is skipped');
+    expect(code).toBe(2);
+  });
+
+  test('all results are saved, though nobody reads the output', async () => {
+    const { child, result } = cli.start(['invert', at('mixed.safetensors'), '-o', at('mixed.jsonl'), ...model]);
+    child.stdout!.destroy();
+    expect((await result).code).toBe(2);
+    expect(jsonLines(await readFile(at('mixed.jsonl'), 'utf8'))).toHaveLength(2);
+  });
 });
 
 describe('bad input is refused with its cure', () => {
@@ -245,6 +260,7 @@ describe('bad input is refused with its cure', () => {
     await ok('states', TEXT, '--layer', '0', '-o', at('precious'), '--force', '--quiet');
     expect(await refused('states', TEXT, '-o', at('free'), '--answer', at('precious'))).toContain('--force');
     expect(existsSync(at('free'))).toBe(false);
+    expect(await refused('invert', at('precious'), '-o', at('precious'), '--force')).toContain('given twice');
   });
 
   test('a model that cannot be found, and a file in place of one', async () => {
@@ -264,17 +280,21 @@ describe('bad input is refused with its cure', () => {
     const { code, stderr } = await cli.run(['info', '--model', 'nobody/nothing'], env);
     server.close();
     expect(stderr).toContain('nobody/nothing/resolve/main/config.json: RepoNotFound');
+    expect(stderr).toContain('nobody/nothing is taken for a hub id: there is no folder');
     expect(code).toBe(2);
   });
 
   test('an adapter that there is not', async () => {
-    expect(await refused('info', '--adapter', 'voodoo')).toContain("No WebGPU adapter for 'voodoo'");
+    // The model, which every command takes, is of no account to this one.
+    const message = await refused('selftest', '--model', 'nobody/nothing', '--adapter', 'voodoo');
+    expect(message).toContain("No WebGPU adapter for 'voodoo'");
   });
 });
 
 test('Ctrl-C ends an exhaustive inversion with what is recovered so far', async () => {
   await ok('states', TEXT.repeat(10), '--layer', '1', '-o', at('stop.safetensors'), '--quiet');
-  const { child, result } = cli.start(['invert', at('stop.safetensors'), ...EXHAUSTIVE, '--batch', '256']);
+  const options = [...EXHAUSTIVE, '--batch', '256', '-o', at('stop.jsonl')];
+  const { child, result } = cli.start(['invert', at('stop.safetensors'), ...options]);
   let interrupted = 0;
   child.stdout!.on('data', (chunk) => {
     if (interrupted > 0 || !String(chunk).includes('✓   0')) return;
@@ -284,8 +304,31 @@ test('Ctrl-C ends an exhaustive inversion with what is recovered so far', async 
   const { code, stdout } = await result;
   expect(code).toBe(130);
   expect(performance.now() - interrupted).toBeLessThan(5000);
-  expect(stdout).toMatch(/STOPPED by Ctrl-C after \d+ of \d+ positions/);
+  expect(stdout).toMatch(/STOPPED after \d+ of \d+ positions/);
   expect(stdout).toMatch(/\n {2}"\S*\n/);
+  expect(JSON.parse(await readFile(at('stop.jsonl'), 'utf8')).tokens.length).toBeGreaterThan(0);
+});
+
+test.runIf(process.platform === 'linux')('a stop by the system says that no states were written', async () => {
+  await writeFile(at('endless.txt'), `${TEXT}\n`.repeat(2000));
+  const { child, result } = cli.start(['states', '--prompts', at('endless.txt'), '-o', at('endless.safetensors')]);
+  await untilInterruptible(child);
+  child.kill('SIGTERM');
+  const { code, stderr } = await result;
+  expect(stderr).toMatch(/Stopped after [\d,]+ of 2,000 prompts; nothing was written\./);
+  expect(code).toBe(143);
+  expect(existsSync(at('endless.safetensors'))).toBe(false);
+});
+
+test.runIf(existsSync('/dev/full'))('output that cannot be written is an error', async () => {
+  const full = openSync('/dev/full', 'w');
+  const { code, stderr } = await cli.start(['info'], {}, full).result;
+  closeSync(full);
+  expect(stderr).toBe(
+    'error: standard output could not be written: no space left on device. ' +
+      'Free space on the disk, or choose another folder.\n',
+  );
+  expect(code).toBe(2);
 });
 
 test('a reader that closes the pipe early is no error', async () => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,8 +19,12 @@ export interface CommandLine {
   readonly folder: string;
   /** Runs `preimage` to its end. */
   run(args: readonly string[], env?: Record<string, string>): Promise<Result>;
-  /** Starts `preimage`; the result comes when it ends. */
-  start(args: readonly string[], env?: Record<string, string>): { child: ChildProcess; result: Promise<Result> };
+  /** Starts `preimage`; the result comes when it ends. `stdout` may be an open file, and is not in the result then. */
+  start(
+    args: readonly string[],
+    env?: Record<string, string>,
+    stdout?: 'pipe' | number,
+  ): { child: ChildProcess; result: Promise<Result> };
   remove(): Promise<void>;
 }
 
@@ -35,15 +39,19 @@ export async function buildCommandLine(): Promise<CommandLine> {
   await build({ root, logLevel: 'error', build: { outDir, emptyOutDir: true, sourcemap: false } });
   const program = join(outDir, 'cli.js');
 
-  function start(args: readonly string[], env: Record<string, string> = {}) {
-    const child = spawn(process.execPath, [program, ...args], { cwd: folder, env: { ...process.env, ...env } });
+  function start(args: readonly string[], env: Record<string, string> = {}, out: 'pipe' | number = 'pipe') {
+    const child = spawn(process.execPath, [program, ...args], {
+      cwd: folder,
+      env: { ...process.env, ...env },
+      stdio: ['pipe', out, 'pipe'],
+    });
     const result = new Promise<Result>((resolve, reject) => {
       let stdout = '';
       let stderr = '';
-      child.stdout.on('data', (chunk) => {
+      child.stdout?.on('data', (chunk) => {
         stdout += chunk;
       });
-      child.stderr.on('data', (chunk) => {
+      child.stderr?.on('data', (chunk) => {
         stderr += chunk;
       });
       child.on('error', reject);
@@ -60,4 +68,13 @@ export async function buildCommandLine(): Promise<CommandLine> {
       await Promise.all([folder, outDir].map((path) => rm(path, { recursive: true, force: true })));
     },
   };
+}
+
+/** Waits until a process catches SIGHUP, which it does while it can be interrupted (Linux only). */
+export async function untilInterruptible({ pid }: ChildProcess): Promise<void> {
+  for (let caught = 0n; (caught & 1n) === 0n; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const status = await readFile(`/proc/${pid}/status`, 'utf8');
+    caught = BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(status)![1]}`);
+  }
 }

@@ -60,7 +60,7 @@ describe('an adapter in Node', () => {
   test('is taken from PREIMAGE_ADAPTER, unless the caller asks for another', async () => {
     vi.stubEnv('PREIMAGE_ADAPTER', 'abacus 3000');
     await expect(requestNodeAdapter()).rejects.toThrow(/abacus 3000/);
-    await expect(requestNodeAdapter({ adapter: 'auto' })).rejects.toThrow(/abacus 3000/);
+    expect((await requestNodeAdapter({ adapter: 'auto' })).reason).not.toContain('abacus 3000');
     await expect(requestNodeAdapter({ adapter: 'slide rule' })).rejects.toThrow(/slide rule/);
   });
 });
@@ -82,8 +82,8 @@ describe('the cure for busy polling', () => {
   test('leaves the immediates of others alone', async () => {
     cureBusyPoll({});
     const order: string[] = [];
-    const timer = setTimeout(() => order.push('timer'), 50);
-    for (let i = 0; i < 200; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+    const timer = setTimeout(() => order.push('timer'), 500);
+    for (let i = 0; i < 1000; i++) await new Promise<void>((resolve) => setImmediate(resolve));
     await new Promise<void>((resolve) => setImmediate((a: string) => resolve(void order.push(a)), 'argument'));
     expect(await promisify(setImmediate)('promised')).toBe('promised');
     const cleared = setImmediate(() => order.push('cleared'));

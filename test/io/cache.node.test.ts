@@ -4,8 +4,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { cacheFolder } from '../../src/cache-folder.node.ts';
 import { SourceError } from '../../src/errors.ts';
-import { defaultCacheFolder, folderCache } from '../../src/io/cache.node.ts';
+import { folderCache } from '../../src/io/cache.node.ts';
 import { cachePath } from '../../src/io/cache.ts';
 import { type UrlOptions, urlSource } from '../../src/io/http.ts';
 
@@ -204,9 +205,9 @@ test('a cache that cannot be written is an error with its path', async () => {
 });
 
 test('the folder follows XDG', () => {
-  expect(defaultCacheFolder({ XDG_CACHE_HOME: '/var/tmp/me' })).toBe('/var/tmp/me/preimage');
-  expect(defaultCacheFolder({ XDG_CACHE_HOME: 'relative' })).toBe(join(homedir(), '.cache', 'preimage'));
-  expect(defaultCacheFolder({})).toBe(join(homedir(), '.cache', 'preimage'));
+  expect(cacheFolder({ XDG_CACHE_HOME: '/var/tmp/me' })).toBe('/var/tmp/me/preimage');
+  expect(cacheFolder({ XDG_CACHE_HOME: 'relative' })).toBe(join(homedir(), '.cache', 'preimage'));
+  expect(cacheFolder({})).toBe(join(homedir(), '.cache', 'preimage'));
 });
 
 test('keys become plain names', () => {

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { SafeTensor } from 'safetensors/dist/safetensors.es.js';
 import { expect, test } from 'vitest';
 import { bytesFromArray } from '../../src/io/blobs.ts';
-import type { Checkpoint } from '../../src/io/checkpoint.ts';
+import type { Checkpoint, Dtype } from '../../src/io/checkpoint.ts';
 import { folderSource } from '../../src/io/folder.node.ts';
 import { openSafetensors } from '../../src/io/safetensors.ts';
 import { encodeSafetensors } from '../../src/io/safetensors-writer.ts';
@@ -52,7 +52,7 @@ test.skipIf(!existsSync(fixtures)).each(['gpt2-f16', 'gpt2-bf16', 'gpt2-sharded'
 async function copyTensors(model: Checkpoint) {
   const copies = [];
   for (const [name, { dtype, shape }] of model.tensors) {
-    copies.push({ name, dtype, shape, data: await model.bytes(name) });
+    copies.push({ name, dtype: dtype as Dtype, shape, data: await model.bytes(name) });
   }
   return copies;
 }

@@ -41,8 +41,10 @@ describe('a hostile file is refused with a message that names it', () => {
     ['one field twice', file('{"a":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}'), /"dtype" occurs/],
     ['tensor that is null', file('{"wte":null}'), /"wte" is not described/],
     ['tensor that is an array', file('{"wte":[]}'), /"wte" is not described/],
-    ['dtype that is unknown', one('F8_E4M3', [4], [0, 4], 4), /"F8_E4M3".*F64, F32, F16, BF16/],
-    ['dtype from the prototype', one('constructor', [4], [0, 4], 4), /dtype "constructor"/],
+    ['dtype that is no name', one('F8 \u001b[2J', [4], [0, 4], 4), /dtype "F8 \\u001b\[2J"/],
+    ['dtype that is long', one('F'.repeat(33), [4], [0, 4], 4), /dtype "F{33}"/],
+    ['unlisted dtype beyond the data', one('F8_E4M3', [4], [0, 8], 4), /ends at byte 8 of 4/],
+    ['unlisted dtype with a hole in front', one('F8_E4M3', [4], [1, 5], 5), /leaves a hole/],
     ['dtype that is missing', one(undefined, [4], [0, 4], 4), /dtype "undefined"/],
     ['shape that is missing', one('U8', undefined, [0, 4], 4), /shape missing/],
     ['shape that is a number', one('U8', 4, [0, 4], 4), /shape 4/],
@@ -93,6 +95,19 @@ describe('a hostile file is refused with a message that names it', () => {
   test('a hostile name cannot flood the message', async () => {
     await expect(open(file(`{"${'x'.repeat(1e6)}":0}`))).rejects.toSatisfy((e: Error) => e.message.length < 1000);
   });
+});
+
+test.each(['F8_E4M3', 'C64', 'F4', 'constructor'])('a tensor of dtype %s is listed but not read', async (dtype) => {
+  const bytes = file(`{"a":${tensor('U8', [1], [0, 1])},"b":${tensor(dtype, [2, 4], [1, 5])}}`, 5);
+  const checkpoint = await open(bytes);
+  expect(checkpoint.tensors.get('b')).toMatchObject({ dtype, shape: [2, 4] });
+  expect(await checkpoint.float32('a')).toEqual(Float32Array.of(0));
+  for (const method of ['bytes', 'float32', 'float64'] as const) {
+    const error = await checkpoint[method]('b').catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(FormatError);
+    expect(String(error)).toMatch(`"b" in some.safetensors has the dtype ${dtype}. Convert it`);
+    expect((error as FormatError).cure).toContain('F64, F32, F16, BF16');
+  }
 });
 
 test('names from the prototype are names like others', async () => {

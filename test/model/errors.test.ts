@@ -120,6 +120,14 @@ describe('a forward pass', () => {
 });
 
 describe('a hook', () => {
+  test.each(['blocks.3.hook_resid_pre', 'blocks.0.hook_typo', 'ln_f'])(
+    'at %s would never fire, and is refused',
+    (point) => {
+      const hooks = new Map([[point as HookPoint, () => undefined]]);
+      expect(() => forward(model, PROMPT, { hooks })).toThrow(`does not come by ${point}`);
+    },
+  );
+
   const wrong = () => empty(context, [1, 24]);
   const POINTS: HookPoint[] = [
     'hook_pos_embed',

@@ -71,7 +71,7 @@ describe('llm-viz-sort', () => {
     ['blocks.0.hook_resid_post', 'block0'],
     ['blocks.1.hook_resid_post', 'block1'],
     ['blocks.2.hook_resid_post', 'block2'],
-    ['ln_final.hook_output', 'ln_f'],
+    ['ln_final.hook_normalized', 'ln_f'],
   ];
 
   test('every published intermediate value, at the hook that bears its name', async ({ skip }) => {

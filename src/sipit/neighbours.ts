@@ -1,0 +1,55 @@
+import type { LanguageModel } from '../model/model.ts';
+import { distance } from '../ops/distance.ts';
+import { add } from '../ops/elementwise.ts';
+import { embedding } from '../ops/embedding.ts';
+import { topk } from '../ops/topk.ts';
+import { type Tensor, takeBytes } from '../tensor/tensor.ts';
+import type { Candidate } from './types.ts';
+
+/**
+ * The tokens whose embedding rows lie nearest to a token's, itself first.
+ * @returns At most `count` ids.
+ */
+export async function nearestTokens(model: LanguageModel, token: number, count: number): Promise<Uint32Array> {
+  const { context, tokenTable } = model;
+  const ranked = context.scope(() => {
+    const row = embedding(context, tokenTable, Uint32Array.of(token)); // (1, d)
+    return tokenTable.chunks.map((chunk) => topk(distance(chunk, row), Math.min(count, chunk.shape[0]), 'smallest'));
+  });
+  const bytes = await takeBytes(ranked.flatMap(({ values, indices }) => [values, indices]));
+  const found: Candidate[] = [];
+  let first = 0;
+  tokenTable.chunks.forEach((chunk, c) => {
+    const distances = new Float32Array(bytes[2 * c]);
+    new Uint32Array(bytes[2 * c + 1]).forEach((index, i) => {
+      found.push({ token: first + index, distance: distances[i] });
+    });
+    first += chunk.shape[0];
+  });
+  // Of equal rows, the token itself comes first.
+  found.sort((a, b) => a.distance - b.distance || Number(b.token === token) - Number(a.token === token));
+  return Uint32Array.from(found.slice(0, count), (candidate) => candidate.token);
+}
+
+/**
+ * How far each token's embedding lies from a state, |wte_v + wpe_t - h_t|.
+ * @param state [1, d]
+ * @returns [vocabulary]
+ */
+export async function embeddingDistances(model: LanguageModel, state: Tensor, position: number): Promise<Float32Array> {
+  const { context, tokenTable } = model;
+  const zero = Uint32Array.of(0);
+  const parts = context.scope(() => {
+    const offset = add(model.embed(zero, Uint32Array.of(position)), embedding(context, tokenTable, zero), -1); // wpe_t
+    const target = add(state, offset, -1); // (1, d)
+    return tokenTable.chunks.map((chunk) => distance(chunk, target));
+  });
+  const distances = new Float32Array(tokenTable.rows);
+  let first = 0;
+  for (const bytes of await takeBytes(parts)) {
+    const part = new Float32Array(bytes);
+    distances.set(part, first);
+    first += part.length;
+  }
+  return distances;
+}
