@@ -13,7 +13,7 @@ import { capture, type HookPoint } from '../../src/model/hooks.ts';
 import { type LoadedModel, loadModel, modelFiles, openModel } from '../../src/model/load.ts';
 import { rmsError } from '../../src/reference/agree.ts';
 import { read, readAll, sliceRows, type Tensor } from '../../src/tensor/tensor.ts';
-import { fixture, shared } from '../support/fixtures.node.ts';
+import { DEFAULT_MODEL, fixture, shared } from '../support/fixtures.node.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 /** Largest difference allowed, in units of the RMS of a row. */
@@ -74,9 +74,8 @@ describe('llm-viz-sort', () => {
     ['ln_final.hook_normalized', 'ln_f'],
   ];
 
-  test('every published intermediate value, at the hook that bears its name', async ({ skip }) => {
-    const folder = shared('data/models/llm-viz-sort');
-    if (!folder) return skip('needs ../shared/data/models/llm-viz-sort');
+  test('every published intermediate value, at the hook that bears its name', async () => {
+    const folder = fixture('llm-viz-sort')!;
     const model = await load(folder);
     const published = await openFile(folder, 'published_partials.safetensors');
     const ids = Uint32Array.from(await published.float64('idx'));
@@ -144,11 +143,9 @@ function publishedVectors(folder: string): { ids: Uint32Array; best: number }[] 
     });
 }
 
-test('the default model: states and last logits of three texts', async ({ skip }) => {
-  const folder = shared('models/preimage-books');
-  if (!folder) return skip('needs ../shared/models/preimage-books');
-  const model = await load(folder);
-  const reference = await openFile(folder, 'reference.safetensors');
+test('the default model: states and last logits of three texts', async () => {
+  const model = await load(DEFAULT_MODEL);
+  const reference = await openFile(fixture('preimage-books')!, 'reference.safetensors');
   const { width, vocabularySize } = model.config;
   const errors: Record<string, number> = {};
   for (const text of [0, 1, 2]) {

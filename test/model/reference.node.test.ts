@@ -12,7 +12,7 @@ import { embedding } from '../../src/reference/embedding.ts';
 import { softmax } from '../../src/reference/softmax.ts';
 import { rmsError } from '../support/agree.ts';
 import { GPT2_FIXTURES } from '../support/fixture-names.ts';
-import { fixture, shared } from '../support/fixtures.node.ts';
+import { DEFAULT_MODEL, fixture, shared } from '../support/fixtures.node.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 /** f64 against f64: only the order of sums differs. */
@@ -98,11 +98,9 @@ describe('the float64 twin against transformers in float64', () => {
     await hashedErrors('hashed-gpt2-small');
   });
 
-  it('the default model', async ({ skip }) => {
-    const folder = shared('models/preimage-books');
-    if (!folder) return skip('needs ../shared/models/preimage-books');
-    const twin = await openTwin(folder);
-    const reference = await openFile(folder, 'reference.safetensors');
+  it('the default model', async () => {
+    const twin = await openTwin(DEFAULT_MODEL);
+    const reference = await openFile(fixture('preimage-books')!, 'reference.safetensors');
     const { layers, width } = twin.config;
     for (const text of [0, 1, 2]) {
       const states = twin.residualStates(await reference.float64(`${text}.input_ids`)); // (T, d) each
@@ -117,9 +115,8 @@ describe('the float64 twin against transformers in float64', () => {
 });
 
 describe('the float64 twin against values others published for their models', () => {
-  it('llm-viz-sort: blocks, logits and probabilities, in f32', async ({ skip }) => {
-    const folder = shared('data/models/llm-viz-sort');
-    if (!folder) return skip('needs ../shared/data/models/llm-viz-sort');
+  it('llm-viz-sort: blocks, logits and probabilities, in f32', async () => {
+    const folder = fixture('llm-viz-sort')!;
     const twin = await openTwin(folder);
     const published = await openFile(folder, 'published_partials.safetensors');
     const ids = await published.float64('idx'); // (3, 11)

@@ -4,6 +4,9 @@ import { fileURLToPath } from 'node:url';
 const DATA = new URL('../data/', import.meta.url);
 const SHARED = new URL('../../../shared/', import.meta.url);
 
+/** The folder of the default model. */
+export const DEFAULT_MODEL = fileURLToPath(new URL('../../weights', import.meta.url));
+
 /** The folder of a fixture by its name (`gpt2-tanh`): kept in `test/data`, else among the shared ones; undefined when absent. */
 export function fixture(name: string): string | undefined {
   return existing(new URL(name, DATA)) ?? shared(`fixtures/${name}`);
