@@ -1,7 +1,8 @@
 import type { Context } from '../gpu/context.ts';
 import { type Agreement, agree } from '../reference/agree.ts';
 import { takeBytes } from '../tensor/tensor.ts';
-import { type Case, kernelCases } from './cases.ts';
+import type { Case } from './builders.ts';
+import { kernelCases } from './cases.ts';
 
 /** How one kernel compared with the reference. */
 export interface CaseResult extends Agreement {
