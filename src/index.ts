@@ -35,6 +35,7 @@ export { type MatmulOptions, matmul } from './ops/matmul.ts';
 export { logSoftmax, softmax } from './ops/softmax.ts';
 export { argmin, topk } from './ops/topk.ts';
 export * as reference from './reference/index.ts';
+export { sizeOf } from './reference/shape.ts';
 export { selftest } from './selftest/run.ts';
 export { calibrate } from './sipit/decision.ts';
 export { invert } from './sipit/invert.ts';

@@ -3,6 +3,7 @@ import type { Context } from '../gpu/context.ts';
 import type { ModelFiles } from '../model/load.ts';
 import { largestBinding } from '../model/load.ts';
 import { parametersOf } from '../model/parameters.ts';
+import { sizeOf } from '../reference/shape.ts';
 import { type SharedOptions, sharedOptions } from './options.ts';
 import { packageVersion } from './package.ts';
 import { EXIT, withContext, withFiles } from './session.ts';
@@ -55,7 +56,7 @@ function adapterCard({ adapter, device }: Context) {
 async function modelCard({ name, config, checkpoint, tokenizer, digest }: ModelFiles) {
   const { family, layers, width, heads, innerWidth, vocabularySize, contextLength, activation, warnings } = config;
   let parameters = 0;
-  for (const { shape } of parametersOf(config)) parameters += shape.reduce((product, n) => product * n, 1);
+  for (const { shape } of parametersOf(config)) parameters += sizeOf(shape);
   return {
     name,
     family,

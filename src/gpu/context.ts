@@ -47,7 +47,7 @@ export interface Context extends Scopes {
   readonly recorder: Recorder;
   /** Records a kernel; returns at once. */
   run(run: Run): void;
-  /** The kernels that `work` would run; nothing is sent to the GPU. For `pipelines.warmUp`. */
+  /** The kernels that `work` would run; none runs, and nothing is copied. For `pipelines.warmUp`. */
   plan(work: () => void): Kernel[];
   /** A buffer of at least `sizeBytes`, contents undefined. */
   take(sizeBytes: number, label: string): PooledBuffer;
@@ -166,6 +166,7 @@ export async function createContext(options: ContextOptions = {}): Promise<Conte
     release: (buffer) => pool.release(buffer, recorder.recording),
     copy(source, sourceOffset, target, targetOffset, sizeBytes) {
       check();
+      if (planned) return;
       recorder.copy(source.gpu, sourceOffset, target.gpu, targetOffset, sizeBytes);
     },
     async read(requests) {

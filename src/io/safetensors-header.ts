@@ -1,4 +1,5 @@
 import { FormatError } from '../errors.ts';
+import { sizeOf } from '../reference/shape.ts';
 import type { TensorInfo } from './checkpoint.ts';
 import { isDtype, itemBytes } from './dtype.ts';
 import { isObject, parseJson, quote } from './json.ts';
@@ -73,7 +74,7 @@ function parseEntry(where: string, value: unknown, dataBytes: number): TensorEnt
   if (!isDtype(dtype)) return { dtype, shape, begin, end };
 
   // A zero makes the tensor empty whatever the other sizes are, so it must not hide behind an overflowing product.
-  const count = shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
+  const count = shape.includes(0) ? 0 : sizeOf(shape);
   if (!Number.isSafeInteger(count * itemBytes[dtype])) throw fail(`has the shape ${show(shape)}, too large to address`);
   if (end - begin !== count * itemBytes[dtype]) {
     throw fail(`has ${end - begin} bytes, but ${dtype} ${show(shape)} takes ${count * itemBytes[dtype]}`);

@@ -1,4 +1,5 @@
 import { FormatError } from '../errors.ts';
+import { sizeOf } from '../reference/shape.ts';
 import type { Dtype, TensorInfo } from './checkpoint.ts';
 import { encodeBF16, encodeF16, itemBytes } from './dtype.ts';
 import { quote } from './json.ts';
@@ -52,7 +53,7 @@ export function encodeSafetensors(
     checkTensor(tensor, names);
     names.add(tensor.name);
     const { name, dtype, shape } = tensor;
-    const end = dataBytes + elements(shape) * itemBytes[dtype];
+    const end = dataBytes + sizeOf(shape) * itemBytes[dtype];
     fields.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [dataBytes, end] })}`);
     dataBytes = end;
   }
@@ -86,7 +87,7 @@ function checkTensor({ name, dtype, shape, data }: TensorToWrite, taken: Readonl
     );
   }
   const raw = data instanceof Uint8Array;
-  const want = elements(shape) * (raw ? itemBytes[dtype] : 1);
+  const want = sizeOf(shape) * (raw ? itemBytes[dtype] : 1);
   if (data.length !== want) {
     throw fail(
       `of shape [${shape}] takes ${want} ${raw ? 'bytes' : 'values'}, but its data has ${data.length}`,
@@ -123,8 +124,4 @@ function storedBytes(dtype: Dtype, data: TensorData): Uint8Array {
     else stored = Uint16Array.from(data, dtype === 'F16' ? encodeF16 : encodeBF16);
   }
   return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
-}
-
-function elements(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }

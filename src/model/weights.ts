@@ -2,6 +2,7 @@ import { OutOfMemoryError } from '../errors.ts';
 import type { Context } from '../gpu/context.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
 import type { Table } from '../ops/embedding.ts';
+import { sizeOf } from '../reference/shape.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
 import type { ModelConfig } from './config.ts';
 import { parametersOf, resolveParameters } from './parameters.ts';
@@ -32,8 +33,7 @@ export async function loadWeights(
 ): Promise<Weights> {
   const names = resolveParameters(config, checkpoint);
   const parameters = [...parametersOf(config)];
-  const sizeBytes = ({ shape }: { shape: readonly number[] }) => 4 * shape.reduce((product, n) => product * n, 1);
-  const totalBytes = parameters.reduce((sum, parameter) => sum + sizeBytes(parameter), 0);
+  const totalBytes = parameters.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
   const tables = new Map<string, Table>();
   let loadedBytes = 0;
 

@@ -1,6 +1,7 @@
 import { ShapeError } from '../errors.ts';
 import type { AdapterKind } from '../gpu/adapter.ts';
 import type { Context } from '../gpu/context.ts';
+import { sizeOf } from '../reference/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** Threads of a workgroup of an elementwise kernel. */
@@ -38,8 +39,7 @@ export const rowGrid = (context: Context, rows: number): [x: number, y: number] 
 
 /** @throws ShapeError unless `tensor` has as many elements as `shape`. */
 export function expectSize(what: string, tensor: Tensor, shape: readonly number[]): void {
-  const size = shape.reduce((product, n) => product * n, 1);
-  if (tensor.size !== size) {
+  if (tensor.size !== sizeOf(shape)) {
     throw new ShapeError(
       `${what} is [${tensor.shape}]; [${shape}] is needed.`,
       'Check the operands of this operation.',

@@ -1,12 +1,15 @@
 import { ShapeError } from '../errors.ts';
 
+/** Number of elements of a shape. */
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
+
 /**
  * Checks that an operand fills its shape.
  * @param operand What to call it in the message: `matmul: bias`.
  * @throws ShapeError when `values.length` is not the product of `shape`.
  */
 export function expectShape(operand: string, values: ArrayLike<number>, shape: readonly number[]): void {
-  const size = shape.reduce((product, length) => product * length, 1);
+  const size = sizeOf(shape);
   if (values.length !== size)
     throw new ShapeError(
       `${operand} holds ${values.length} values, but the shape [${shape.join(', ')}] holds ${size}.`,

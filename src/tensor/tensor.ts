@@ -1,6 +1,7 @@
 import { ShapeError } from '../errors.ts';
 import type { Context } from '../gpu/context.ts';
 import type { PooledBuffer } from '../gpu/pool.ts';
+import { sizeOf } from '../reference/shape.ts';
 
 /** Element types of tensors on the GPU, four bytes each. */
 export type ElementType = 'f32' | 'u32';
@@ -25,9 +26,6 @@ export interface Tensor extends Disposable {
   /** Gives the buffer back; safe while recorded work still uses it, and safe to call twice. */
   dispose(): void;
 }
-
-/** Number of elements of a shape. */
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
 
 function make(context: Context, shape: readonly number[], type: ElementType, storage: Storage): Tensor {
   storage.owners++;

@@ -178,6 +178,23 @@ describe('a shader that does not compile', () => {
   });
 });
 
+describe('a plan', () => {
+  test('names each kernel once, runs none, copies nothing and keeps nothing', async () => {
+    const context = await newContext();
+    const source = upload(context, Float32Array.of(1, 2, 3, 4), [2, 2]);
+    const target = filled(context, 7, 2);
+    const { liveBytes } = context.pool.statistics;
+    const kernels = context.plan(() => {
+      scale(scale(source, 2), 3);
+      context.copy(source.buffer, 0, target.buffer, 0, 8);
+    });
+    expect(kernels.map(({ entry }) => entry)).toEqual(['scale']);
+    expect(context.recorder.statistics.dispatches).toBe(0);
+    expect(context.pool.statistics.liveBytes).toBe(liveBytes);
+    expect([...(await read(target))]).toEqual([7, 7]);
+  });
+});
+
 describe('warming up', () => {
   test('compiles each kernel once, whoever asks, and reports progress', async () => {
     const context = await newContext();

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { checkoutSource, testContext } from '#context';
 import { type Context, createContext } from '../../src/gpu/context.ts';
 import type { Checkpoint } from '../../src/io/checkpoint.ts';
@@ -13,6 +13,7 @@ import { countFrom } from '../../src/model/model.ts';
 import { newPositionMap } from '../../src/model/position-map.ts';
 import { rmsError } from '../../src/reference/agree.ts';
 import { read, readAll, upload } from '../../src/tensor/tensor.ts';
+import { worstRow } from '../support/agree.ts';
 import { GPT2_FIXTURES } from '../support/fixture-names.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
@@ -34,21 +35,15 @@ async function load(source: Source, on = context): Promise<LoadedModel> {
 }
 
 async function reference(source: Source): Promise<Checkpoint> {
-  return openSafetensors((await source.open('reference.safetensors'))!);
+  const file = await openSafetensors((await source.open('reference.safetensors'))!);
+  onTestFinished(() => file.close());
+  return file;
 }
 
 /** Rows of a reference tensor [B, T, width] for one sequence. */
 async function referenceRows(file: Checkpoint, name: string, sequence: number): Promise<Float64Array> {
   const [, rows = 0, width = 0] = file.tensors.get(name)!.shape;
   return file.float64(name, sequence * rows * width, (sequence + 1) * rows * width);
-}
-
-function worstRow(got: Float32Array, want: Float64Array, width: number): number {
-  let worst = 0;
-  for (let i = 0; i < want.length; i += width) {
-    worst = Math.max(worst, rmsError(got.subarray(i, i + width), want.subarray(i, i + width)));
-  }
-  return worst;
 }
 
 describe.each(['cpu', 'hardware'] as const)('with kernels for %s adapters', (kind) => {

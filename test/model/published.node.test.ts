@@ -4,16 +4,15 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { testContext } from '#context';
 import { createNodeContext } from '../../src/gpu/context.node.ts';
 import type { Context } from '../../src/gpu/context.ts';
-import type { Checkpoint } from '../../src/io/checkpoint.ts';
-import { fileBytes, folderSource } from '../../src/io/folder.node.ts';
-import { openSafetensors } from '../../src/io/safetensors.ts';
+import { folderSource } from '../../src/io/folder.node.ts';
 import { parseConfig } from '../../src/model/config.ts';
 import { forward, residualStates } from '../../src/model/forward.ts';
 import { capture, type HookPoint } from '../../src/model/hooks.ts';
 import { type LoadedModel, loadModel, modelFiles, openModel } from '../../src/model/load.ts';
 import { rmsError } from '../../src/reference/agree.ts';
 import { read, readAll, sliceRows, type Tensor } from '../../src/tensor/tensor.ts';
-import { DEFAULT_MODEL, fixture, shared } from '../support/fixtures.node.ts';
+import { worstRow } from '../support/agree.ts';
+import { DEFAULT_MODEL, fixture, openFile, shared } from '../support/fixtures.node.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 /** Largest difference allowed, in units of the RMS of a row. */
@@ -30,20 +29,6 @@ async function load(folder: string): Promise<LoadedModel> {
   const model = await loadModel(context, files).finally(() => files.checkpoint.close());
   onTestFinished(() => model.dispose());
   return model;
-}
-
-async function openFile(folder: string, file: string): Promise<Checkpoint> {
-  const checkpoint = await openSafetensors(await fileBytes(join(folder, file)));
-  onTestFinished(() => checkpoint.close());
-  return checkpoint;
-}
-
-/** The worst error of any row, in units of its RMS. */
-function worstRow(got: ArrayLike<number>, want: Float64Array, width: number): number {
-  const rows = Array.from({ length: want.length / width }, (_, r) =>
-    rmsError(Array.prototype.slice.call(got, r * width, (r + 1) * width), want.subarray(r * width, (r + 1) * width)),
-  );
-  return got.length === want.length ? Math.max(...rows) : Number.POSITIVE_INFINITY;
 }
 
 /** Worst errors by what was compared, shown with PREIMAGE_SHOW=1. */

@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Checkpoint } from '../../src/io/checkpoint.ts';
-import { fileBytes, folderSource } from '../../src/io/folder.node.ts';
-import { openSafetensors } from '../../src/io/safetensors.ts';
+import { folderSource } from '../../src/io/folder.node.ts';
 import { openCheckpoint } from '../../src/io/sharded.ts';
 import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
 import { digest, resolveParameters } from '../../src/model/parameters.ts';
@@ -12,7 +11,7 @@ import { embedding } from '../../src/reference/embedding.ts';
 import { softmax } from '../../src/reference/softmax.ts';
 import { rmsError } from '../support/agree.ts';
 import { GPT2_FIXTURES } from '../support/fixture-names.ts';
-import { DEFAULT_MODEL, fixture, shared } from '../support/fixtures.node.ts';
+import { DEFAULT_MODEL, fixture, openFile, shared } from '../support/fixtures.node.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 /** f64 against f64: only the order of sums differs. */
@@ -34,13 +33,6 @@ async function openTwin(folder: string): Promise<ReferenceModel> {
 /** The weights of a model, closed when the test ends. */
 async function openFolder(folder: string): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(folderSource(folder));
-  onTestFinished(() => checkpoint.close());
-  return checkpoint;
-}
-
-/** One safetensors file, closed when the test ends. */
-async function openFile(folder: string, file: string): Promise<Checkpoint> {
-  const checkpoint = await openSafetensors(await fileBytes(join(folder, file)));
   onTestFinished(() => checkpoint.close());
   return checkpoint;
 }

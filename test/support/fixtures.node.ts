@@ -1,5 +1,10 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
+import type { Checkpoint } from '../../src/io/checkpoint.ts';
+import { fileBytes } from '../../src/io/folder.node.ts';
+import { openSafetensors } from '../../src/io/safetensors.ts';
 
 const DATA = new URL('../data/', import.meta.url);
 const SHARED = new URL('../../../shared/', import.meta.url);
@@ -20,4 +25,11 @@ export function shared(path: string): string | undefined {
 function existing(url: URL): string | undefined {
   const path = fileURLToPath(url);
   return existsSync(path) ? path : undefined;
+}
+
+/** One safetensors file, closed when the test ends. */
+export async function openFile(folder: string, file: string): Promise<Checkpoint> {
+  const checkpoint = await openSafetensors(await fileBytes(join(folder, file)));
+  onTestFinished(() => checkpoint.close());
+  return checkpoint;
 }

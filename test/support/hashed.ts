@@ -1,6 +1,7 @@
 import type { Checkpoint, TensorInfo } from '../../src/io/checkpoint.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { parametersOf } from '../../src/model/parameters.ts';
+import { sizeOf } from '../../src/reference/shape.ts';
 
 /**
  * Weights made by a formula, so that a big model needs no file: the `hashed-*` fixtures. Values are numbered through all
@@ -58,8 +59,4 @@ function hash(i: number): number {
   x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
   x ^= x >>> 16;
   return (x >>> 8) / 2 ** 23 - 1;
-}
-
-function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, length) => product * length, 1);
 }
