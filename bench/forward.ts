@@ -4,7 +4,8 @@ import { largestBinding, loadModel, modelFiles } from '../src/model/load.ts';
 import { countFrom } from '../src/model/model.ts';
 import { newPositionMap } from '../src/model/position-map.ts';
 import { matmul } from '../src/ops/matmul.ts';
-import { empty, read, sliceRows } from '../src/tensor/tensor.ts';
+import { sliceRows } from '../src/ops/slice.ts';
+import { empty, read } from '../src/tensor/tensor.ts';
 import { hashedCheckpoint } from '../test/support/hashed.ts';
 import { bestOf, describeRun, table } from './adapter.ts';
 

@@ -1,18 +1,13 @@
-// Sums and multiples: y = a + scale b (b may be one row for all), y = scale a; columns of a matrix taken out and put
-// back.
+// Element by element: y = a + scale b and y = a b (b may repeat, as one row for all), y = scale a.
 //
-// Method: one thread per element of the smaller operand.
+// Method: one thread per element of y.
 //
-// Layout: add: a, y [size], b [size] or [b_size] repeated. take_columns: a [rows, width] -> y [rows, count].
-// put_columns: a [rows, count] -> columns of y [rows, width]. Bindings: 0 uniform, 1 a, 2 b, 3 y.
+// Layout: a, y [size], b [b_size] with b_size dividing size. Bindings: 0 uniform, 1 a, 2 b, 3 y.
 
 struct Params {
   size: u32,
   b_size: u32,
   scale: f32,
-  width: u32,
-  first: u32,
-  count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,17 +38,9 @@ fn scale(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grou
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn take_columns(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn multiply(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = element(id, groups);
   if (i < params.size) {
-    y[i] = a[i / params.count * params.width + params.first + i % params.count];
-  }
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn put_columns(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = element(id, groups);
-  if (i < params.size) {
-    y[i / params.count * params.width + params.first + i % params.count] = a[i];
+    y[i] = a[i] * b[i % params.b_size];
   }
 }

@@ -1,5 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The browser-safe public face of preimage. */
+
+export { type Linearization, linearize } from './autograd/tape.ts';
 export * from './errors.ts';
 export { type AdapterDescription, type AdapterKind, describeAdapter } from './gpu/adapter.ts';
 export { type Context, type ContextOptions, createContext } from './gpu/context.ts';
@@ -28,10 +30,23 @@ export { warmUp } from './model/warm-up.ts';
 export { activation } from './ops/activation.ts';
 export { appendToCache, attention, uploadVisibility } from './ops/attention.ts';
 export { distance } from './ops/distance.ts';
-export { add, putColumns, scale, takeColumns } from './ops/elementwise.ts';
+export { add, multiply, scale } from './ops/elementwise.ts';
 export { embedding } from './ops/embedding.ts';
 export { layernorm } from './ops/layernorm.ts';
 export { type MatmulOptions, matmul } from './ops/matmul.ts';
+export {
+  apply,
+  expectOneSet,
+  expectUntracked,
+  type Forward,
+  type Inputs,
+  noGrad,
+  type Op,
+  type PerInput,
+  type Point,
+} from './ops/op.ts';
+export { columnSums, repeat, sum, sumOfSquares } from './ops/reduce.ts';
+export { placeColumns, replaceColumns, sliceRows, takeColumns } from './ops/slice.ts';
 export { logSoftmax, softmax } from './ops/softmax.ts';
 export { argmin, topk } from './ops/topk.ts';
 export * as reference from './reference/index.ts';

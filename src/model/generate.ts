@@ -1,6 +1,7 @@
 import { InputError } from '../errors.ts';
+import { sliceRows } from '../ops/slice.ts';
 import { seededRandom } from '../reference/random.ts';
-import { sliceRows, take } from '../tensor/tensor.ts';
+import { take } from '../tensor/tensor.ts';
 import { checkIds, countFrom, type LanguageModel } from './model.ts';
 import { newPositionMap } from './position-map.ts';
 

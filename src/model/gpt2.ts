@@ -1,11 +1,12 @@
 import type { Context } from '../gpu/context.ts';
 import { activation } from '../ops/activation.ts';
 import { appendToCache, attention } from '../ops/attention.ts';
-import { add, putColumns, takeColumns } from '../ops/elementwise.ts';
+import { add } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';
 import { layernorm } from '../ops/layernorm.ts';
 import { type MatmulOptions, matmul } from '../ops/matmul.ts';
-import { empty, reshape, sliceRows, type Tensor } from '../tensor/tensor.ts';
+import { placeColumns, replaceColumns, sliceRows, takeColumns } from '../ops/slice.ts';
+import { reshape, type Tensor } from '../tensor/tensor.ts';
 import type { Gpt2Config } from './config.ts';
 import { type HookPoint, type Hooks, tap } from './hooks.ts';
 import { type Attend, checkPositions, checkTokens, type LanguageModel } from './model.ts';
@@ -30,13 +31,13 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
   }
 
   function queriesKeysValues(x: Tensor, layer: number, hooks?: Hooks): Tensor {
-    const qkv = linear(norm(x, `h.${layer}.ln_1`), `h.${layer}.attn.c_attn`); // (n, 3d)
+    let qkv = linear(norm(x, `h.${layer}.ln_1`), `h.${layer}.attn.c_attn`); // (n, 3d)
     (['q', 'k', 'v'] as const).forEach((part, i) => {
       const point = `blocks.${layer}.attn.hook_${part}` as const;
       if (!hooks?.has(point)) return;
       const value = takeColumns(qkv, i * d, d);
       const tapped = tap(hooks, point, value);
-      if (tapped !== value) putColumns(qkv, i * d, tapped);
+      if (tapped !== value) qkv = replaceColumns(qkv, i * d, tapped);
     });
     return qkv;
   }
@@ -81,15 +82,16 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
   function logits(rows: Tensor, hooks?: Hooks): Tensor {
     const normed = tap(hooks, 'ln_final.hook_normalized', norm(rows, 'ln_f')); // (n, d)
     if (head.chunks.length === 1) return matmul(normed, head.chunks[0], { transposeB: true, bias: headBias }); // (n, V)
-    const all = empty(context, [normed.shape[0], head.rows], 'f32', 'logits'); // (n, V)
+    let all: Tensor | undefined; // (n, V)
     let first = 0;
     for (const chunk of head.chunks) {
       const count = chunk.shape[0];
       const bias = headBias && sliceRows(reshape(headBias, [head.rows, 1]), first, count);
-      putColumns(all, first, matmul(normed, chunk, { transposeB: true, bias }));
+      const columns = matmul(normed, chunk, { transposeB: true, bias }); // (n, count)
+      all = all ? replaceColumns(all, first, columns) : placeColumns(columns, first, head.rows);
       first += count;
     }
-    return all;
+    return all!;
   }
 
   return {

@@ -2,28 +2,53 @@ import code from '../../shaders/elementwise.wgsl?raw';
 import { ShapeError } from '../errors.ts';
 import { f32 } from '../gpu/uniforms.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
-import { elementGrid, expectSize, matrixShape } from './kernels.ts';
+import { elementGrid } from './kernels.ts';
+import { apply, expectOneSet, type Op } from './op.ts';
+import { columnSums, repeat } from './reduce.ts';
 
 const shader = { file: 'shaders/elementwise.wgsl', code };
 
-interface Sizes {
-  readonly bSize?: number;
-  readonly factor?: number;
-  readonly width?: number;
-  readonly first?: number;
-  readonly count?: number;
-}
-
-function run(entry: string, a: Tensor, b: Tensor | undefined, y: Tensor, size: number, sizes: Sizes): void {
-  const { bSize = 1, factor = 1, width = 0, first = 0, count = 0 } = sizes;
-  a.context.run({
+function run(entry: string, shapeOf: Tensor, a?: Tensor, b?: Tensor, factor = 1): Tensor {
+  const { context, shape, size } = shapeOf;
+  const y = empty(context, shape, 'f32', entry);
+  context.run({
     kernel: { shader, entry },
-    buffers: [a.buffer, b?.buffer, y.buffer],
-    uniforms: [size, bSize, f32(factor), width, first, count],
+    buffers: [a?.buffer, b?.buffer, y.buffer],
+    uniforms: [size, b?.size ?? 1, f32(factor)],
     workgroups: elementGrid(size),
     cost: 2 * size,
   });
+  return y;
 }
+
+function expectRepeats(a: Tensor, b: Tensor, verb: string): void {
+  if (b.size === 0 ? a.size === 0 : a.size % b.size === 0) return;
+  throw new ShapeError(
+    `Cannot ${verb} [${a.shape}] and [${b.shape}].`,
+    'Give two of one shape, or a matrix and a row.',
+  );
+}
+
+/** A derivative by an operand that may have been repeated: the sum over its repetitions. */
+function overRepetitions(dy: Tensor, value: Tensor, b: Tensor): Tensor {
+  if (b.size === value.size) return dy;
+  expectOneSet(dy, value);
+  return columnSums(dy, b.size);
+}
+
+const addition: Op<[a: Tensor, b: Tensor], number> = {
+  name: 'add',
+  forward: ([a, b], factor) => ({ value: run('add', a, a, b, factor) }),
+  vjp(dy, { inputs: [, b], value }, [, wantsB], factor) {
+    const db = wantsB ? overRepetitions(dy, value, b) : undefined;
+    return [dy, db && factor !== 1 ? scale(db, factor) : db];
+  },
+  jvp([da, db], { inputs: [a] }, factor) {
+    if (da && db) return add(da, db, factor);
+    if (da) return scale(da, 1);
+    return scale(db!.size < a.size ? repeat(db!, a.shape) : db!, factor);
+  },
+};
 
 /**
  * a + factor * b.
@@ -32,41 +57,41 @@ function run(entry: string, a: Tensor, b: Tensor | undefined, y: Tensor, size: n
  * @throws ShapeError when b does not divide a.
  */
 export function add(a: Tensor, b: Tensor, factor = 1): Tensor {
-  if (b.size === 0 ? a.size > 0 : a.size % b.size !== 0) {
-    throw new ShapeError(`Cannot add [${b.shape}] to [${a.shape}].`, 'Add tensors of one shape, or a row to a matrix.');
-  }
-  const y = empty(a.context, a.shape, 'f32', 'add');
-  run('add', a, b, y, a.size, { bSize: b.size, factor });
-  return y;
+  expectRepeats(a, b, 'add');
+  return apply(addition, [a, b], factor);
 }
+
+const scaling: Op<[a: Tensor], number> = {
+  name: 'scale',
+  forward: ([a], factor) => ({ value: run('scale', a, a, undefined, factor) }),
+  vjp: (dy, _, __, factor) => [scale(dy, factor)],
+  jvp: ([da], _, factor) => scale(da!, factor),
+};
 
 /** factor * a. */
-export function scale(a: Tensor, factor: number): Tensor {
-  const y = empty(a.context, a.shape, 'f32', 'scale');
-  run('scale', a, undefined, y, a.size, { factor });
-  return y;
-}
+export const scale = (a: Tensor, factor: number): Tensor => apply(scaling, [a], factor);
 
-/** Columns first .. first + count of a matrix [..., width], as [rows, count]. */
-export function takeColumns(a: Tensor, first: number, count: number): Tensor {
-  const { rows, width } = matrixShape(a);
-  expectColumns(a, width, first, count);
-  const y = empty(a.context, [rows, count], 'f32', 'take_columns');
-  run('take_columns', a, undefined, y, y.size, { width, first, count });
-  return y;
-}
+const multiplication: Op<[a: Tensor, b: Tensor]> = {
+  name: 'multiply',
+  forward: ([a, b]) => ({ value: run('multiply', a, a, b) }),
+  vjp: (dy, { inputs: [a, b], value }, [wantsA, wantsB]) => [
+    wantsA ? multiply(dy, b) : undefined,
+    wantsB ? overRepetitions(multiply(dy, a), value, b) : undefined,
+  ],
+  jvp([da, db], { inputs: [a, b] }) {
+    const first = da && multiply(da, b);
+    const second = db && (db.size < a.size ? multiply(a, db) : multiply(db, a));
+    return first && second ? add(first, second) : (first ?? second!);
+  },
+};
 
-/** Overwrites columns of `target` [rows, width], from `first` on, by `a` [rows, count]. In place. */
-export function putColumns(target: Tensor, first: number, a: Tensor): void {
-  const { rows, width } = matrixShape(target);
-  const count = matrixShape(a).width;
-  expectColumns(target, width, first, count);
-  expectSize('The columns put into a matrix', a, [rows, count]);
-  run('put_columns', a, undefined, target, a.size, { width, first, count });
-}
-
-function expectColumns(a: Tensor, width: number, first: number, count: number): void {
-  if (first < 0 || first + count > width) {
-    throw new ShapeError(`Columns ${first}..${first + count} are not in [${a.shape}].`, 'Stay inside the matrix.');
-  }
+/**
+ * a * b, element by element.
+ * @param a [...]
+ * @param b The same shape, or one whose elements repeat.
+ * @throws ShapeError when b does not divide a.
+ */
+export function multiply(a: Tensor, b: Tensor): Tensor {
+  expectRepeats(a, b, 'multiply');
+  return apply(multiplication, [a, b], undefined);
 }

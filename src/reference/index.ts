@@ -6,5 +6,6 @@ export * from './elementwise.ts';
 export * from './embedding.ts';
 export * from './layernorm.ts';
 export * from './matmul.ts';
+export * from './reduce.ts';
 export * from './softmax.ts';
 export * from './topk.ts';

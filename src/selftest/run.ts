@@ -1,7 +1,7 @@
 import type { Context } from '../gpu/context.ts';
 import { type Agreement, agree } from '../reference/agree.ts';
 import { takeBytes } from '../tensor/tensor.ts';
-import type { Case } from './builders.ts';
+import type { Case } from './case.ts';
 import { kernelCases } from './cases.ts';
 
 /** How one kernel compared with the reference. */

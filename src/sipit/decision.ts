@@ -1,7 +1,8 @@
 import { countFrom, type LanguageModel } from '../model/model.ts';
 import { newPositionMap } from '../model/position-map.ts';
+import { sliceRows } from '../ops/slice.ts';
 import { seededRandom } from '../reference/random.ts';
-import { readAll, share, sliceRows, type Tensor } from '../tensor/tensor.ts';
+import { readAll, share, type Tensor } from '../tensor/tensor.ts';
 import type { Candidate, StateRecord, Verdict } from './types.ts';
 
 /** Relative rounding error of a state as stored: half a unit in the last place, at most. */

@@ -7,7 +7,7 @@ import { sizeOf } from '../reference/shape.ts';
 export type ElementType = 'f32' | 'u32';
 
 /** A buffer and the number of tensors that share it; the last one to go gives it back. */
-interface Storage {
+export interface Storage {
   readonly buffer: PooledBuffer;
   owners: number;
 }
@@ -100,17 +100,6 @@ export function reshape(tensor: Tensor, shape: readonly number[]): Tensor {
 /** A second owner of the same elements that outlives the scope it is made in; to be disposed by hand. */
 export function share(tensor: Tensor): Tensor {
   return tensor.context.unscoped(() => reshape(tensor, tensor.shape));
-}
-
-/** Copies `count` rows from row `first` of a matrix [rows, width] into a tensor of their own [count, width]. */
-export function sliceRows(tensor: Tensor, first: number, count: number): Tensor {
-  const [rows = 0, width = 0] = tensor.shape;
-  if (tensor.shape.length !== 2 || first < 0 || count < 0 || first + count > rows) {
-    throw new ShapeError(`Rows ${first}..${first + count} are not in [${tensor.shape}].`, 'Slice inside the matrix.');
-  }
-  const slice = empty(tensor.context, [count, width], tensor.type, 'slice');
-  if (slice.size > 0) tensor.context.copy(tensor.buffer, 4 * first * width, slice.buffer, 0, 4 * slice.size);
-  return slice;
 }
 
 /** Submits what is recorded and reads a tensor back. The only way to wait for the GPU, with `readAll`. */

@@ -4,13 +4,14 @@ import { ShapeError } from '../../src/errors.ts';
 import { type Context, createContext } from '../../src/gpu/context.ts';
 import { attention, uploadVisibility } from '../../src/ops/attention.ts';
 import { distance } from '../../src/ops/distance.ts';
-import { add, putColumns, takeColumns } from '../../src/ops/elementwise.ts';
+import { add } from '../../src/ops/elementwise.ts';
 import { layernorm } from '../../src/ops/layernorm.ts';
 import { matmul } from '../../src/ops/matmul.ts';
+import { replaceColumns, sliceRows, takeColumns } from '../../src/ops/slice.ts';
 import { logSoftmax, softmax } from '../../src/ops/softmax.ts';
 import { topk } from '../../src/ops/topk.ts';
 import * as reference from '../../src/reference/index.ts';
-import { read, readAll, readIndices, sliceRows, type Tensor, upload } from '../../src/tensor/tensor.ts';
+import { read, readAll, readIndices, type Tensor, upload } from '../../src/tensor/tensor.ts';
 import { expectAgree, seededRandom } from '../support/agree.ts';
 
 let own: Context;
@@ -155,9 +156,9 @@ describe('operands that do not fit are a ShapeError with their shapes', () => {
     ['one dimension', () => matmul(of(3), of(3, 4)), /\[3\]/],
     ['a bias', () => matmul(of(2, 3), of(3, 4), { bias: of(5) }), /bias of a matmul is \[5\]; \[4\]/],
     ['a residual', () => matmul(of(2, 3), of(3, 4), { residual: of(4) }), /residual .* \[1,2,4\]/],
-    ['a sum', () => add(of(2, 3), of(4)), /add \[4\] to \[2,3\]/],
-    ['columns', () => takeColumns(of(2, 3), 1, 3), /1\.\.4 are not in \[2,3\]/],
-    ['columns put back', () => putColumns(of(2, 3), 0, of(3, 2)), /\[2,2\] is needed/],
+    ['a sum', () => add(of(2, 3), of(4)), /add \[2,3\] and \[4\]/],
+    ['columns', () => takeColumns(of(2, 3), 1, 3), /1..4 of \[2,3\] are not in a matrix of width 3/],
+    ['columns put back', () => replaceColumns(of(2, 3), 0, of(3, 2)), /\[2,2\] is needed/],
     ['rows', () => sliceRows(of(2, 3), 1, 2), /1\.\.3 are not in \[2,3\]/],
     ['targets', () => distance(of(4, 3), of(2, 3)), /\[4,3\] to \[2,3\]/],
     ['top-k', () => topk(of(2, 3), 4, 'largest'), /4 largest of \[2,3\].*1 to 3/],
