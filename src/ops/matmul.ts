@@ -3,9 +3,12 @@ import { ShapeError } from '../errors.ts';
 import type { AdapterKind } from '../gpu/adapter.ts';
 import type { Kernel } from '../gpu/shader.ts';
 import type { ActivationName } from '../reference/activation.ts';
-import { empty, type Tensor } from '../tensor/tensor.ts';
-import { activationIndex } from './activation.ts';
+import { empty, reshape, type Tensor } from '../tensor/tensor.ts';
+import { activation as activate, activationIndex } from './activation.ts';
+import { add, scale } from './elementwise.ts';
 import { expectSize } from './kernels.ts';
+import { apply, expectOneSet, isTracked, type Op } from './op.ts';
+import { columnSums, repeat } from './reduce.ts';
 
 /** What `matmul` does besides multiplying. */
 export interface MatmulOptions {
@@ -72,6 +75,76 @@ function matmulKernel(way: Way, options: { bias: boolean; residual: boolean; act
   };
 }
 
+type Operands = [a: Tensor, b: Tensor, bias: Tensor | undefined, residual: Tensor | undefined];
+
+interface Product extends MatmulShape {
+  readonly batch: number;
+  /** B has a matrix for each of A's. */
+  readonly batchedB: boolean;
+  readonly activation: ActivationName;
+}
+
+const product: Op<Operands, Product> = {
+  name: 'matmul',
+  forward([a, b, bias, residual], { m, n, k, transposeA, transposeB, batch, batchedB, activation }) {
+    const c = empty(a.context, a.shape.length === 3 ? [batch, m, n] : [m, n], 'f32', 'matmul');
+    if (c.size === 0) return { value: c };
+    const way = chooseWay(a.context.adapter.kind, { m, n, k, transposeA, transposeB });
+    const strides = [...(transposeA ? [1, m] : [k, 1]), ...(transposeB ? [1, k] : [n, 1])];
+    a.context.run({
+      kernel: matmulKernel(way, { bias: bias !== undefined, residual: residual !== undefined, activation }),
+      buffers: [a.buffer, b.buffer, bias?.buffer, residual?.buffer, c.buffer],
+      uniforms: [m, n, k, ...strides, m * k, batchedB ? k * n : 0],
+      workgroups: [Math.ceil(n / way.columns), Math.ceil(m / way.rows), batch],
+      cost: 2 * batch * m * n * k,
+    });
+    return { value: c };
+  },
+  // C = op(A) op(B) + bias + residual, and the transposes of its parts
+  vjp(dc, { inputs: [a, b], value }, [wantsA, wantsB, wantsBias, wantsResidual], shape) {
+    return [
+      wantsA ? gradientInA(b, dc, shape) : undefined,
+      wantsB ? gradientInB(a, expectOneSet(dc, value), shape) : undefined,
+      wantsBias ? columnSums(expectOneSet(dc, value)) : undefined,
+      wantsResidual ? dc : undefined,
+    ];
+  },
+  jvp([da, db, dbias, dresidual], { inputs: [a, b], value }, { transposeA, transposeB }) {
+    const transposes = { transposeA, transposeB };
+    if (da) {
+      const rest = db ? matmul(a, db, { ...transposes, residual: dresidual }) : dresidual;
+      return matmul(da, b, { ...transposes, bias: dbias, residual: rest });
+    }
+    if (db) return matmul(a, db, { ...transposes, bias: dbias, residual: dresidual });
+    if (dresidual) return dbias ? add(dresidual, dbias) : scale(dresidual, 1);
+    return repeat(dbias!, value.shape);
+  },
+};
+
+/** dC op(B)^T, or its transpose where A is stored transposed. */
+function gradientInA(b: Tensor, dc: Tensor, { transposeA, transposeB, batch, batchedB }: Product): Tensor {
+  if (!transposeA) return matmul(dc, b, { transposeB: !transposeB });
+  const left = batch > 1 && !batchedB ? repeat(b, [batch, ...b.shape]) : b;
+  return matmul(left, dc, { transposeA: transposeB, transposeB: true });
+}
+
+/** op(A)^T dC, or its transpose where B is stored transposed; summed over the batch where all share one B. */
+function gradientInB(a: Tensor, dc: Tensor, shape: Product): Tensor {
+  const { m, n, k, batch, batchedB, transposeA, transposeB } = shape;
+  const sumOverBatch = batch > 1 && !batchedB;
+  if (sumOverBatch && transposeA) {
+    const each = transposeB
+      ? matmul(dc, a, { transposeA: true, transposeB: true }) // (batch, n, k)
+      : matmul(a, dc); // (batch, k, n)
+    return reshape(columnSums(each, n * k), transposeB ? [n, k] : [k, n]);
+  }
+  // The rows of a batch that shares one B are the rows of one product.
+  const [left, right] = sumOverBatch ? [reshape(a, [batch * m, k]), reshape(dc, [batch * m, n])] : [a, dc];
+  return transposeB
+    ? matmul(right, left, { transposeA: true, transposeB: transposeA })
+    : matmul(left, right, { transposeA: !transposeA });
+}
+
 /**
  * C = act(op(A) op(B) + bias) + residual.
  *
@@ -98,16 +171,11 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   if (bias) expectSize('The bias of a matmul', bias, [n]);
   if (residual) expectSize('The residual of a matmul', residual, [batch, m, n]);
 
-  const c = empty(a.context, a.shape.length === 3 ? [batch, m, n] : [m, n], 'f32', 'matmul');
-  if (c.size === 0) return c;
-  const way = chooseWay(a.context.adapter.kind, { m, n, k, transposeA, transposeB });
-  const strides = [...(transposeA ? [1, m] : [k, 1]), ...(transposeB ? [1, k] : [n, 1])];
-  a.context.run({
-    kernel: matmulKernel(way, { bias: bias !== undefined, residual: residual !== undefined, activation }),
-    buffers: [a.buffer, b.buffer, bias?.buffer, residual?.buffer, c.buffer],
-    uniforms: [m, n, k, ...strides, m * k, batchOfB > 1 ? k * n : 0],
-    workgroups: [Math.ceil(n / way.columns), Math.ceil(m / way.rows), batch],
-    cost: 2 * batch * m * n * k,
-  });
-  return c;
+  const shape = { m, n, k, transposeA, transposeB, batch, batchedB: batchOfB > 1 };
+  if (activation !== 'none' && isTracked(a, b, bias, residual)) {
+    // The derivative of the activation needs what goes into it.
+    const y = activate(apply(product, [a, b, bias, undefined], { ...shape, activation: 'none' }), activation);
+    return residual ? add(residual, y) : y;
+  }
+  return apply(product, [a, b, bias, residual], { ...shape, activation });
 }
