@@ -7,13 +7,15 @@
 // Method
 //   1. The running maximum m, the running sum l and the weighted values start with the row itself: m = q.k, l = 1, v.
 //   2. Each further key rescales them when the maximum grows (online softmax); the output is the weighted sum / l.
+//   3. lse = m + log l, the logarithm of the sum of exp(scores), is all that derivatives need to know of the weights.
 //   direct   CPU adapters: a thread does one head of one row, four keys at a time.
 //   tiled    GPUs: a workgroup does one head of up to 4 neighbouring rows with one slot. For each tile of 64 keys,
 //            a thread scores one key for all 4 rows; then the threads share out the columns of the values.
 //
-// Layout: qkv [rows, 3 width]; keys, values [slots, capacity, width]; slots, seen [rows]; tiles [tiles, 2] as (first
-// row, number of rows); y [rows, width]. Heads lie side by side within width.
-// Bindings: 0 uniform, 1 qkv, 2 keys, 3 values, 4 slots and seen, 5 tiles, 6 y.
+// Layout: qkv [rows, 3 width]; keys, values [slots, capacity, width]; rows [rows, 4] as (slot, seen, live, readers), of
+// which derivatives need the last two; tiles [tiles, 2] as (first row, number of rows); y [rows, width]; lse [rows,
+// heads]. Heads lie side by side within width.
+// Bindings: 0 uniform, 1 qkv, 2 keys, 3 values, 4 rows, 5 tiles, 6 y, 7 lse.
 // Source: Vaswani et al. 2017; Milakov and Gimelshein 2018; Dao 2023 (FlashAttention-2).
 
 struct Params {
@@ -31,10 +33,10 @@ struct Params {
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
 @group(0) @binding(2) var<storage, read> keys: array<f32>;
 @group(0) @binding(3) var<storage, read> values: array<f32>;
-// (slot, seen) of each row
-@group(0) @binding(4) var<storage, read> rows: array<vec2u>;
+@group(0) @binding(4) var<storage, read> rows: array<vec4u>;
 @group(0) @binding(5) var<storage, read> tiles: array<vec2u>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 
 const HEAD_DIM: u32 = 64u;
 
@@ -92,6 +94,7 @@ fn direct(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gro
   for (var i = 0u; i < HEAD_DIM; i++) {
     y[row * params.width + head + i] = sums[i] / total;
   }
+  lse[task] = maximum + log(total);
 }
 
 const TILE_ROWS = 4u;
@@ -199,6 +202,9 @@ fn tiled(
       sums[i] = sum;
     }
     workgroupBarrier();
+  }
+  if (thread < tile.y) {
+    lse[(tile.x + thread) * params.heads + task % params.heads] = state_maximum[thread] + log(state_total[thread]);
   }
   for (var i = 0u; i < COLUMNS; i++) {
     let column = thread + i * TILE_KEYS;

@@ -1,4 +1,4 @@
-// Embedding: y_r = table[ids_r], plus positions[at_r] where asked for.
+// Embedding: y_r = table[ids_r] + positions[at_r], either of which may be left out.
 //
 // Method: one thread per element. A table too large for one binding comes in chunks of rows: each call writes the rows
 // whose id lies in its chunk and leaves the others alone.
@@ -21,6 +21,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 override WORKGROUP: u32 = 64;
+override ADD_TABLE: bool = true;
 override ADD_POSITION: bool = false;
 
 @compute @workgroup_size(WORKGROUP)
@@ -35,7 +36,10 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   if (ids[row] < params.first || index >= params.count) {
     return;
   }
-  var v = table[index * params.width + column];
+  var v = 0.0;
+  if (ADD_TABLE) {
+    v += table[index * params.width + column];
+  }
   if (ADD_POSITION) {
     v += positions[at[row] * params.width + column];
   }

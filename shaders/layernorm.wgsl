@@ -4,8 +4,10 @@
 //   1. LANES threads share a row (1 on CPU adapters, where barriers are dear), ROWS rows a workgroup.
 //   2. Mean first, then the variance of the centred row: E[x^2] - E[x]^2 would cancel. What the centred row still sums
 //      to is the rounding error of the mean, and is taken off (corrected two-pass algorithm).
+//   3. The statistics are kept for the derivatives, the mean as a pair: one f32 would shift rows of a large offset.
 //
-// Layout: x, y [rows, width]; gain, bias [width]. Bindings: 0 uniform, 1 x, 2 gain, 3 bias, 4 y.
+// Layout: x, y [rows, width]; gain, bias [width]; statistics [rows, 3].
+// Bindings: 0 uniform, 1 x, 2 gain, 3 bias, 4 y, 5 statistics.
 // Source: Ba, Kiros and Hinton 2016; Chan, Golub and LeVeque 1983 (variance).
 
 struct Params {
@@ -14,11 +16,19 @@ struct Params {
   epsilon: f32,
 }
 
+// The mean of the row is mean + remainder.
+struct Statistics {
+  mean: f32,
+  remainder: f32,
+  rstd: f32,
+}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> gain: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> statistics: array<Statistics>;
 
 override LANES: u32 = 64;
 override ROWS: u32 = 1;
@@ -66,6 +76,9 @@ fn main(
   let variance = moments.y - moments.x * moments.x;
   let rstd = 1.0 / sqrt(variance + params.epsilon);
   if (row < params.rows) {
+    if (local.x == 0u) {
+      statistics[row] = Statistics(mean, moments.x, rstd);
+    }
     for (var i = local.x; i < params.width; i += LANES) {
       y[first + i] = (x[first + i] - mean - moments.x) * rstd * gain[i] + bias[i];
     }

@@ -30,6 +30,8 @@ export class ConfigError extends PreimageError {}
 export class MissingTensorError extends PreimageError {}
 /** Input the model cannot take: token ids, prompts, states, layers. */
 export class InputError extends PreimageError {}
+/** Training that cannot go on: a loss or gradient that is no finite number. */
+export class TrainingError extends PreimageError {}
 /** Operand shapes that do not fit together. */
 export class ShapeError extends PreimageError {}
 /** No adapter, or one that lacks what the work needs. */

@@ -13,7 +13,7 @@ export { urlSource } from './io/http.ts';
 export { hubSource } from './io/hub.ts';
 export { opfsCache } from './io/opfs.ts';
 export { openSafetensors } from './io/safetensors.ts';
-export { encodeSafetensors } from './io/safetensors-writer.ts';
+export { encodeSafetensors, type SafetensorsStream, streamSafetensors } from './io/safetensors-writer.ts';
 export { openCheckpoint } from './io/sharded.ts';
 export type { ByteSource, Source } from './io/source.ts';
 export { loadTokenizer, type Tokenizer } from './io/tokenizer.ts';
@@ -21,6 +21,7 @@ export { type ModelConfig, parseConfig } from './model/config.ts';
 export { forward, residualStates } from './model/forward.ts';
 export { type GenerateOptions, generate } from './model/generate.ts';
 export { capture, type Hook, type HookPoint, type Hooks } from './model/hooks.ts';
+export { initialCheckpoint } from './model/initial.ts';
 export { type LoadedModel, loadModel, type ModelFiles, modelFiles, openModel } from './model/load.ts';
 export type { LanguageModel } from './model/model.ts';
 export { newPositionMap, type PositionMap, positionMap, type Segment } from './model/position-map.ts';
@@ -58,3 +59,32 @@ export { type Policy, policies } from './sipit/policy.ts';
 export { encodeStates, readStates, type StatesFile } from './sipit/states-file.ts';
 export * from './sipit/types.ts';
 export * from './tensor/tensor.ts';
+export {
+  readTraining,
+  type SavedTraining,
+  type TrainingProgress,
+  type TrainingState,
+  trainingFile,
+  weightsFile,
+} from './train/checkpoint.ts';
+export {
+  batchOf,
+  evenWindows,
+  holdOut,
+  type Tokens,
+  type TrainingData,
+  unigramLoss,
+  type Windows,
+} from './train/data.ts';
+export { encodeText } from './train/encode.ts';
+export { type LossHistory, lossCurve } from './train/loss-curve.ts';
+export type { OptimizerOptions } from './train/optimizer.ts';
+export { completePlan, learningRateAt, type TrainingPlan } from './train/plan.ts';
+export {
+  type Evaluation,
+  type StepReport,
+  stepsWithin,
+  type TrainOptions,
+  type TrainResult,
+  train,
+} from './train/train.ts';

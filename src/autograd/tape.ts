@@ -76,9 +76,11 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
       if (tangent) known.set(input.storage, reshape(expectLike('tangent', tangent, input), tangent.shape));
     });
     for (const step of steps) {
-      const given = step.inputs.map((input) => input && known.get(input.storage));
-      if (given.some((tangent) => tangent)) {
-        const tangent = context.scope(() => step.op.jvp(given, step, step.options));
+      if (step.inputs.some((input) => input && known.has(input.storage))) {
+        const tangent = context.scope(() => {
+          const given = step.inputs.map((input) => input && withShapeOf(input, known.get(input.storage)));
+          return step.op.jvp(given, step, step.options);
+        });
         known.set(step.value.storage, tangent);
       }
       for (const input of step.inputs) {
@@ -87,7 +89,7 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
         known.delete(input.storage);
       }
     }
-    return withShapeOf(value, known.get(value.storage));
+    return withShapeOf(value, known.get(value.storage)) ?? zerosLike(value);
   }
 
   function vjp(cotangent: Tensor): Tensor[] {
@@ -99,7 +101,9 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
       if (!dy) continue;
       known.delete(step.value.storage);
       const wants = step.inputs.map((input) => input !== undefined && tape.tracks(input));
-      const gradients = context.scope(() => step.op.vjp(dy, step, wants, step.options));
+      const gradients = context.scope(() => {
+        return step.op.vjp(withShapeOf(step.value, dy)!, step, wants, step.options);
+      });
       step.inputs.forEach((input, i) => {
         if (!input || !wants[i]) return;
         const gradient = expectGradient(gradients[i], step, i);
@@ -110,7 +114,7 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
       for (const gradient of gradients) gradient?.dispose();
       dy.dispose();
     }
-    return inputs.map((input) => withShapeOf(input, known.get(input.storage)));
+    return inputs.map((input) => withShapeOf(input, known.get(input.storage)) ?? zerosLike(input));
   }
 
   const linearization: Linearization = {
@@ -124,12 +128,14 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
   return linearization;
 }
 
-/** A derivative in the shape of its tensor (k sets: k times as many rows); zeros where there is none. */
-function withShapeOf({ context, shape, size }: Tensor, derivative: Tensor | undefined): Tensor {
-  if (!derivative) return upload(context, new Float32Array(size), shape);
+/** A derivative in the shape of its tensor (k sets: k times as many rows), whatever reshapes came between. */
+function withShapeOf({ shape, size }: Tensor, derivative: Tensor | undefined): Tensor | undefined {
+  if (!derivative) return undefined;
   const [rows = 1, ...rest] = shape;
   return reshape(derivative, derivative.size === size ? shape : [(rows * derivative.size) / size, ...rest]);
 }
+
+const zerosLike = ({ context, shape, size }: Tensor): Tensor => upload(context, new Float32Array(size), shape);
 
 function expectAlive(disposed: boolean): void {
   if (!disposed) return;

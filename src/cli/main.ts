@@ -7,6 +7,7 @@ import { addInvert } from './invert.ts';
 import { packageVersion } from './package.ts';
 import { addSelftest } from './selftest.ts';
 import { addStates } from './states.ts';
+import { addTrain } from './train.ts';
 
 const HELP = `
 Start with:
@@ -34,6 +35,7 @@ addSelftest(program);
 addGenerate(program);
 addStates(program);
 addInvert(program);
+addTrain(program);
 
 surviveLostOutput();
 try {

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { packagePath } from './package.ts';
 
-/** What every command takes. */
+/** What every command with a model takes. */
 export interface SharedOptions {
   readonly model: string;
   readonly revision?: string;
@@ -10,16 +10,23 @@ export interface SharedOptions {
   readonly quiet?: boolean;
 }
 
-/** Adds the options that every command takes. */
+/** Adds the options that every command with a model takes. */
 export function sharedOptions(command: Command): Command {
+  return runOptions(
+    command
+      .addOption(
+        new Option('--model <where>', 'folder, URL or Hugging Face hub id').default(
+          packagePath('weights'),
+          'the one in weights/',
+        ),
+      )
+      .option('--revision <name>', 'branch, tag or commit of a hub id'),
+  );
+}
+
+/** Adds the options that every command takes. */
+export function runOptions(command: Command): Command {
   return command
-    .addOption(
-      new Option('--model <where>', 'folder, URL or Hugging Face hub id').default(
-        packagePath('weights'),
-        'the one in weights/',
-      ),
-    )
-    .option('--revision <name>', 'branch, tag or commit of a hub id')
     .option(
       '--adapter <which>',
       'auto, system, swiftshader, opengles, or part of a name (default: PREIMAGE_ADAPTER, else auto)',

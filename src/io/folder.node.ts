@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PreimageError, SourceError } from '../errors.ts';
 import { checkRange } from './blobs.ts';
@@ -89,18 +89,25 @@ function handleBytes(path: string, file: FileHandle, sizeBytes: number): ByteSou
   };
 }
 
+/** What a file is to hold, made as it is written. */
+export interface StreamedContent {
+  readonly sizeBytes: number;
+  bytes(): AsyncIterable<Uint8Array>;
+}
+
 /**
  * Writes a file so that a reader sees the old content or the new, never a part: into a temporary file beside it, then
  * renamed. The temporary file is removed when anything fails.
  *
- * @throws SourceError when the folder is missing or not writable, or the disk is full.
+ * @throws SourceError when the folder is missing or not writable, or the disk is full; what a stream throws, if typed.
  */
-export async function writeFileAtomic(path: string, bytes: Uint8Array): Promise<void> {
+export async function writeFileAtomic(path: string, content: Uint8Array | StreamedContent): Promise<void> {
+  const isWhole = content instanceof Uint8Array;
   const temporary = join(dirname(path), `.${randomUUID()}.tmp`);
   try {
     const file = await open(temporary, 'wx');
     try {
-      await file.writeFile(bytes);
+      await writeFile(file, isWhole ? content : content.bytes());
       await file.sync();
     } finally {
       await file.close();
@@ -108,7 +115,7 @@ export async function writeFileAtomic(path: string, bytes: Uint8Array): Promise<
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
-    throw fileError(path, `written (${bytes.length} bytes)`, error);
+    throw fileError(path, `written (${isWhole ? content.length : content.sizeBytes} bytes)`, error);
   }
 }
 

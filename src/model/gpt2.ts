@@ -97,6 +97,7 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
   return {
     context,
     config,
+    weights,
     tokenTable: weights.table('wte.weight'),
     embed: (...args) => context.scope(() => embed(...args)),
     block: (...args) => context.scope(() => block(...args)),

@@ -5,6 +5,7 @@ import type { Table } from '../ops/embedding.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { ModelConfig } from './config.ts';
 import type { Hooks } from './hooks.ts';
+import type { Weights } from './weights.ts';
 
 /** What the rows of one block attend to. */
 export interface Attend {
@@ -18,6 +19,7 @@ export interface Attend {
 export interface LanguageModel extends Disposable {
   readonly context: Context;
   readonly config: ModelConfig;
+  readonly weights: Weights;
   /** The token embedding, `wte`. */
   readonly tokenTable: Table;
   /** Residual state 0 of tokens at positions, [n, d]. @throws InputError for ids or positions out of range. */

@@ -91,7 +91,7 @@ export async function digest(checkpoint: Checkpoint, config: ModelConfig): Promi
 }
 
 /** As transformers stores it today: the head stands outside the transformer. */
-function publishedName(name: string): string {
+export function publishedName(name: string): string {
   return name.startsWith('lm_head.') ? name : PREFIX + name;
 }
 

@@ -33,7 +33,7 @@ export interface PositionMap {
    * Causal windows of one or more sequences; their keys and values are appended to the cache (`truncate` undoes it).
    * @param rows [n, d], segment after segment.
    * @returns [n, d]
-   * @throws InputError when a slot has no room.
+   * @throws InputError when a slot has no room, or its segments do not stand together.
    */
   extend(rows: Tensor, segments: readonly Segment[], hooks?: Hooks): Tensor;
 }
@@ -91,12 +91,20 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     extend(rows, segments, hooks) {
       const slots: number[] = [];
       const seen: number[] = [];
+      const live: number[] = [];
       const next = [...cache.lengths];
       for (const { slot, count } of segments) {
         if (next[slot] === undefined) {
           throw new InputError(`The cache has no slot ${slot}.`, `Name slots 0 to ${next.length - 1}.`);
         }
+        if (slots.includes(slot) && slots.at(-1) !== slot) {
+          throw new InputError(
+            `Slot ${slot} is extended, then another, then slot ${slot} again.`,
+            "Name a slot's segments one after another.",
+          );
+        }
         for (let i = 0; i < count; i++) {
+          live.push(slot === slots.at(-1) ? live[live.length - 1] + 1 : 0);
           slots.push(slot);
           seen.push(next[slot]++);
         }
@@ -108,7 +116,8 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
         }
       }
       const at = Uint32Array.from(slots, (slot, r) => slot * cache.capacity + seen[r]);
-      const states = run(rows, { slots: Uint32Array.from(slots), seen: Uint32Array.from(seen) }, at, hooks);
+      const [slotOf, seenBy, liveOf] = [slots, seen, live].map((list) => Uint32Array.from(list));
+      const states = run(rows, { slots: slotOf, seen: seenBy, live: liveOf }, at, hooks);
       for (const { slot, count } of segments) cache.grow(slot, count);
       return states;
     },

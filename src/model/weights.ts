@@ -16,6 +16,8 @@ export interface Weights {
   tensor(name: string): Tensor;
   /** A matrix [rows, width], in chunks where it must be. */
   table(name: string): Table;
+  /** Every parameter by canonical name, in the order of the forward pass; vectors as one chunk [width]. */
+  entries(): Iterable<readonly [name: string, table: Table]>;
   dispose(): void;
 }
 
@@ -79,6 +81,7 @@ export async function loadWeights(
       );
     },
     table: (name) => tables.get(name)!,
+    entries: () => tables.entries(),
     dispose,
   };
 }

@@ -3,6 +3,8 @@ import type { Kernel } from '../gpu/shader.ts';
 import type { ActivationName } from '../reference/activation.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
 import { elementGrid } from './kernels.ts';
+import { apply, type Op } from './op.ts';
+import { countSets, shapeOfSets } from './sets.ts';
 
 /** Every activation; shaders know each by its place in this list. */
 export const ACTIVATIONS: readonly ActivationName[] = [
@@ -20,21 +22,41 @@ export const ACTIVATIONS: readonly ActivationName[] = [
 export const activationIndex = (name: ActivationName): number => ACTIVATIONS.indexOf(name);
 
 const shader = { file: 'shaders/activation.wgsl', code };
-const kernel = (name: ActivationName): Kernel => ({
+const kernel = (entry: 'main' | 'slope', name: ActivationName): Kernel => ({
   shader,
-  entry: 'main',
+  entry,
   constants: { ACTIVATION: activationIndex(name) },
 });
 
-/** Applies an activation to every element; formulas as in `reference/activation.ts`. */
-export function activation(x: Tensor, name: ActivationName): Tensor {
-  const y = empty(x.context, x.shape, 'f32', 'activation');
+/** f'(x) d. */
+function alongSlope(d: Tensor, x: Tensor, name: ActivationName): Tensor {
+  const result = empty(x.context, shapeOfSets(x, countSets([d], [x])), 'f32', 'activation slope');
   x.context.run({
-    kernel: kernel(name),
-    buffers: [x.buffer, y.buffer],
-    uniforms: [x.size],
-    workgroups: elementGrid(x.size),
-    cost: 16 * x.size,
+    kernel: kernel('slope', name),
+    buffers: [x.buffer, d.buffer, result.buffer],
+    uniforms: [result.size, x.size],
+    workgroups: elementGrid(result.size),
+    cost: 24 * result.size,
   });
-  return y;
+  return result;
 }
+
+const activationOp: Op<[x: Tensor], ActivationName> = {
+  name: 'activation',
+  forward([x], name) {
+    const y = empty(x.context, x.shape, 'f32', 'activation');
+    x.context.run({
+      kernel: kernel('main', name),
+      buffers: [x.buffer, undefined, y.buffer],
+      uniforms: [x.size, x.size],
+      workgroups: elementGrid(x.size),
+      cost: 16 * x.size,
+    });
+    return { value: y };
+  },
+  vjp: (dy, { inputs: [x] }, _, name) => [alongSlope(dy, x, name)],
+  jvp: ([dx], { inputs: [x] }, name) => alongSlope(dx!, x, name),
+};
+
+/** Applies an activation to every element; formulas and slopes as in `reference/activation.ts`. */
+export const activation = (x: Tensor, name: ActivationName): Tensor => apply(activationOp, [x], name);

@@ -2,6 +2,7 @@ import code from '../../shaders/topk.wgsl?raw';
 import { ShapeError } from '../errors.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
 import { grid, matrixShape } from './kernels.ts';
+import { expectUntracked } from './op.ts';
 
 const shader = { file: 'shaders/topk.wgsl', code };
 
@@ -20,9 +21,10 @@ export const MAX_K = 256;
  * The k smallest or largest values of each row.
  * @param x [rows, width]
  * @param k At most `MAX_K` and the width.
- * @throws ShapeError
+ * @throws ShapeError, and InputError where a derivative by x is being recorded.
  */
 export function topk(x: Tensor, k: number, order: 'smallest' | 'largest'): TopK {
+  expectUntracked('topk', x);
   const { rows, width } = matrixShape(x);
   if (!(k >= 1 && k <= MAX_K && k <= width)) {
     throw new ShapeError(`Cannot take the ${k} ${order} of [${x.shape}].`, `Ask for 1 to ${Math.min(MAX_K, width)}.`);

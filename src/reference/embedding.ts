@@ -27,15 +27,36 @@ export function embedding(
   return out;
 }
 
+/**
+ * The gradient in a table (the token table or, with positions for ids, the position table): its tangent is embedded as
+ * the table is.
+ * @param dy `[rows, d]`
+ * @param ids `[rows]` the row of the table that each row read.
+ * @param count Rows of the table.
+ * @returns `[count, d]`: the sum of the rows of `dy` that read each row
+ * @throws InputError for an id outside the table.
+ * @throws ShapeError when dy is not as many rows as there are ids.
+ */
+export function embeddingVjp(dy: ArrayLike<number>, ids: ArrayLike<number>, count: number, d: number): Float64Array {
+  expectShape('embeddingVjp: dy', dy, [ids.length, d]);
+  const dtable = new Float64Array(count * d); // (count, d)
+  for (let r = 0; r < ids.length; r++) {
+    expectRow('token id', ids[r], r, count);
+    for (let j = 0; j < d; j++) dtable[ids[r] * d + j] += dy[r * d + j];
+  }
+  return dtable;
+}
+
 function addRows(kind: string, out: Float64Array, indices: ArrayLike<number>, table: ArrayLike<number>, d: number) {
   const count = countRows(`embedding: the ${kind} table`, table, d);
   for (let r = 0; r < indices.length; r++) {
     const index = indices[r];
-    if (!Number.isInteger(index) || index < 0 || index >= count)
-      throw new InputError(
-        `${kind} ${index} (at ${r}) has no row in its table.`,
-        `Use integers from 0 to ${count - 1}.`,
-      );
+    expectRow(kind, index, r, count);
     for (let j = 0; j < d; j++) out[r * d + j] += table[index * d + j];
   }
+}
+
+function expectRow(kind: string, index: number, at: number, count: number): void {
+  if (Number.isInteger(index) && index >= 0 && index < count) return;
+  throw new InputError(`${kind} ${index} (at ${at}) has no row in its table.`, `Use integers from 0 to ${count - 1}.`);
 }

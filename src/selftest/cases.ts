@@ -1,11 +1,13 @@
 import type { Case } from './case.ts';
 import { activationCases } from './cases/activation.ts';
 import { attentionCases } from './cases/attention.ts';
+import { crossEntropyCases } from './cases/cross-entropy.ts';
 import { distanceCases } from './cases/distance.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { embeddingCases } from './cases/embedding.ts';
 import { layernormCases } from './cases/layernorm.ts';
 import { matmulCases } from './cases/matmul.ts';
+import { optimizerCases } from './cases/optimizer.ts';
 import { reduceCases } from './cases/reduce.ts';
 import { sliceCases } from './cases/slice.ts';
 import { softmaxCases } from './cases/softmax.ts';
@@ -16,6 +18,7 @@ export const kernelCases = (): Case[] => [
   ...matmulCases(),
   ...layernormCases(),
   ...softmaxCases(),
+  ...crossEntropyCases(),
   ...activationCases(),
   ...attentionCases(),
   ...embeddingCases(),
@@ -24,4 +27,5 @@ export const kernelCases = (): Case[] => [
   ...elementwiseCases(),
   ...reduceCases(),
   ...sliceCases(),
+  ...optimizerCases(),
 ];

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type ActivationName, activation, activations } from '../../src/reference/activation.ts';
+import { type ActivationName, activation, activationSlope, activations } from '../../src/reference/activation.ts';
 import { erf, erfc } from '../../src/reference/erf.ts';
-import { expectAgree } from '../support/agree.ts';
+import { expectAgree, seededRandom } from '../support/agree.ts';
+import { expectTwins } from '../support/twins.ts';
 
 /** x, erf(x), erfc(x) by mpmath with 40 digits, rounded to f64. */
 const ERF_TABLE = [
@@ -67,5 +68,31 @@ describe('activation', () => {
   it('stays finite far out', () => {
     const far = Object.values(activations).flatMap((f) => [f(-1e4), f(1e4)]);
     expect(far.every(Number.isFinite)).toBe(true);
+  });
+});
+
+describe('the slope of an activation', () => {
+  it.each(Object.keys(VALUES) as ActivationName[])('%s agrees with differences', (name) => {
+    // Away from the kinks at 0, over both sides.
+    const x = Float64Array.from([...seededRandom(1).uniform(20, 0.1, 4), ...seededRandom(2).uniform(20, -4, -0.1)]);
+    const slope = activationSlope(name, x);
+    const times = (d: Float64Array) => d.map((v, i) => v * slope[i]);
+    expectTwins({ f: (at) => activation(name, at), x, jvp: times, vjp: times });
+  });
+
+  it('at 0 is that of the left where there is a kink', () => {
+    expect([...activationSlope('relu', [0]), ...activationSlope('leaky_relu', [0])]).toEqual([0, 0.01]);
+    for (const name of ['gelu_new', 'gelu', 'gelu_fast', 'silu'] as const) {
+      expect(activationSlope(name, [0])[0]).toBe(0.5);
+    }
+    expect(activationSlope('tanh', [0])[0]).toBe(1);
+  });
+
+  it('is 0 or 1 far out, but for the leak', () => {
+    for (const name of ['gelu_new', 'gelu', 'gelu_fast', 'relu', 'silu'] as const) {
+      expectAgree(activationSlope(name, [-1e4, 1e4]), [0, 1], { rel: 0, abs: 0 });
+    }
+    expect([...activationSlope('leaky_relu', [-1e4, 1e4])]).toEqual([0.01, 1]);
+    expectAgree(activationSlope('tanh', [-1e4, 1e4]), [0, 0], { rel: 0, abs: 0 });
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import { attention } from '../../src/reference/attention.ts';
+import { type AttentionCache, attention, attentionJvp, attentionVjp } from '../../src/reference/attention.ts';
 import { expectAgree, seededRandom } from '../support/agree.ts';
+import { expectTwins } from '../support/twins.ts';
 
 const HEADS = 3;
 const HEAD_DIM = 5;
@@ -72,6 +73,20 @@ describe('attention', () => {
     expectAgree(windowed(5), windowed(99), { rel: 0, abs: 0 });
   });
 
+  it('reads the rows just before a row from the batch, as if they had been appended', () => {
+    const cache = randomCache(10);
+    const qkv = seededRandom(11).normal(3 * 3 * D); // (3, 3D)
+    const rows = { slots: [1, 1, 1], seen: [1, 2, 3] };
+    const [keys, values] = [cache.keys.slice(), cache.values.slice()];
+    for (const r of [0, 1]) {
+      const at = (CAPACITY + 1 + r) * D;
+      keys.set(qkv.subarray((3 * r + 1) * D, (3 * r + 2) * D), at);
+      values.set(ownValue(qkv, r), at);
+    }
+    const appended = attention(qkv, { keys, values, capacity: CAPACITY, ...rows }, OPTIONS);
+    expectAgree(attention(qkv, { ...cache, ...rows, live: [0, 1, 2] }, OPTIONS), appended, { rel: 0, abs: 0 });
+  });
+
   it('refuses rows that name entries the cache does not hold', () => {
     const qkv = new Float64Array(3 * D);
     const call = (slot: number, seen: number) => () =>
@@ -80,5 +95,37 @@ describe('attention', () => {
     expect(call(0, 5)).toThrow(/sees 5 entries of slot 0/);
     expect(call(-1, 0)).toThrow(ShapeError);
     expect(call(0, -1)).toThrow(ShapeError);
+    const live = () => attention(qkv, { ...randomCache(9), slots: [0], seen: [1], live: [1] }, OPTIONS);
+    expect(live).toThrow(/1 of the 1 entries that row 0 sees/);
+  });
+});
+
+describe('attentionVjp and attentionJvp', () => {
+  const twins = (rows: Pick<AttentionCache, 'slots' | 'seen' | 'live'>, window?: number) => {
+    const cache = { ...randomCache(12), ...rows };
+    const options = { ...OPTIONS, window };
+    const qkv = Float64Array.from(seededRandom(13).normal(rows.slots.length * 3 * D)); // (rows, 3D)
+    expectTwins({
+      f: (x) => attention(x, cache, options),
+      x: qkv,
+      jvp: (dx) => attentionJvp(dx, qkv, cache, options),
+      vjp: (dy) => attentionVjp(dy, qkv, cache, options),
+    });
+  };
+
+  it('differentiate a prompt', () => twins({ slots: [0, 0, 0, 0], seen: [0, 1, 2, 3], live: [0, 1, 2, 3] }));
+
+  it('differentiate windows behind the prefixes of two slots', () =>
+    twins({ slots: [1, 1, 0, 0, 0], seen: [2, 3, 1, 2, 3], live: [0, 1, 0, 1, 2] }));
+
+  it('differentiate candidates that do not see each other', () => twins({ slots: [0, 0, 1, 0], seen: [2, 2, 4, 0] }));
+
+  it('differentiate local attention', () => twins({ slots: [0, 0, 0, 1], seen: [1, 2, 3, 4], live: [0, 1, 2, 0] }, 2));
+
+  it('refuse derivatives of the wrong size', () => {
+    const qkv = new Float64Array(3 * D);
+    const cache = { ...randomCache(14), slots: [0], seen: [1] };
+    expect(() => attentionVjp(qkv, qkv, cache, OPTIONS)).toThrow(/attentionVjp: dy/);
+    expect(() => attentionJvp(qkv.subarray(D), qkv, cache, OPTIONS)).toThrow(/attentionJvp: dqkv/);
   });
 });

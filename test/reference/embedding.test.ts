@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { InputError, ShapeError } from '../../src/errors.ts';
-import { embedding } from '../../src/reference/embedding.ts';
+import { embedding, embeddingVjp } from '../../src/reference/embedding.ts';
+import { seededRandom } from '../../src/reference/random.ts';
+import { expectTwins } from '../support/twins.ts';
 
 const WTE = [1, 2, 3, 4, 5, 6]; // (3, 2)
 const WPE = [10, 20, 30, 40]; // (2, 2)
@@ -26,5 +28,31 @@ describe('embedding', () => {
   it('refuses positions outside the table or of another number', () => {
     expect(() => embedding([0], WTE, 2, [2], WPE)).toThrow(/position 2/);
     expect(() => embedding([0], WTE, 2, [0, 1], WPE)).toThrow(ShapeError);
+  });
+
+  it('gathers the gradient of a table from the rows that read it', () => {
+    const ids = [4, 0, 4, 4, 2];
+    const [count, d] = [6, 3];
+    const wte = Float64Array.from(seededRandom(1).normal(count * d)); // (6, 3)
+    expectTwins({
+      f: (x) => embedding(ids, x, d),
+      x: wte,
+      jvp: (dx) => embedding(ids, dx, d),
+      vjp: (dy) => embeddingVjp(dy, ids, count, d),
+    });
+  });
+
+  it('gathers the gradient of the positions likewise', () => {
+    const [ids, positions] = [
+      [2, 0, 1],
+      [1, 1, 0],
+    ];
+    expectTwins({
+      f: (x) => embedding(ids, WTE, 2, positions, x),
+      x: Float64Array.from(WPE),
+      vjp: (dy) => embeddingVjp(dy, positions, 2, 2),
+    });
+    expect(() => embeddingVjp([1, 2], [2], 2, 2)).toThrow(InputError);
+    expect(() => embeddingVjp([1], [0], 2, 2)).toThrow(ShapeError);
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import { layernorm } from '../../src/reference/layernorm.ts';
+import { layernorm, layernormJvp, layernormVjp } from '../../src/reference/layernorm.ts';
 import { expectAgree, seededRandom } from '../support/agree.ts';
+import { expectTwins } from '../support/twins.ts';
 
 describe('layernorm', () => {
   it('norms a known row', () => {
@@ -29,5 +30,52 @@ describe('layernorm', () => {
 
   it('refuses a bias of another width', () => {
     expect(() => layernorm([1, 2], [1, 1], [0], 1e-5)).toThrow(ShapeError);
+  });
+});
+
+describe('the derivatives of layernorm', () => {
+  const [rows, d, epsilon] = [3, 7, 1e-3];
+  const random = seededRandom(1);
+  const x = Float64Array.from(random.normal(rows * d, 2));
+  const weight = Float64Array.from(random.normal(d));
+  const bias = Float64Array.from(random.normal(d));
+
+  it('in x agree with differences', () => {
+    expectTwins({
+      f: (at) => layernorm(at, weight, bias, epsilon).y,
+      x,
+      jvp: (dx) => layernormJvp({ dx }, x, weight, epsilon),
+      vjp: (dy) => layernormVjp(dy, x, weight, epsilon).dx,
+    });
+  });
+
+  it('in the weight agree with differences', () => {
+    expectTwins({
+      f: (at) => layernorm(x, at, bias, epsilon).y,
+      x: weight,
+      jvp: (dweight) => layernormJvp({ dweight }, x, weight, epsilon),
+      vjp: (dy) => layernormVjp(dy, x, weight, epsilon).dweight,
+    });
+  });
+
+  it('in the bias agree with differences', () => {
+    expectTwins({
+      f: (at) => layernorm(x, weight, at, epsilon).y,
+      x: bias,
+      jvp: (dbias) => layernormJvp({ dbias }, x, weight, epsilon),
+      vjp: (dy) => layernormVjp(dy, x, weight, epsilon).dbias,
+    });
+  });
+
+  it('do not feel a shift of the row', () => {
+    const { dx } = layernormVjp(random.normal(rows * d), x, weight, epsilon);
+    for (let r = 0; r < rows; r++) {
+      expectAgree([dx.subarray(r * d, (r + 1) * d).reduce((a, b) => a + b)], [0], { rel: 0, abs: 1e-14 });
+    }
+  });
+
+  it('refuses derivatives of another shape', () => {
+    expect(() => layernormVjp([1], x, weight, epsilon)).toThrow(ShapeError);
+    expect(() => layernormJvp({ dweight: [1] }, x, weight, epsilon)).toThrow(ShapeError);
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import { logSoftmax, softmax } from '../../src/reference/softmax.ts';
+import { logSoftmax, logSoftmaxJvp, logSoftmaxVjp, softmax, softmaxDerivative } from '../../src/reference/softmax.ts';
 import { expectAgree, seededRandom } from '../support/agree.ts';
+import { expectTwins } from '../support/twins.ts';
 
 describe('softmax', () => {
   it.each([1, 3, 64, 257])('rows of %d sum to 1 and do not feel a shift', (width) => {
@@ -35,5 +36,30 @@ describe('softmax', () => {
   it('refuses ragged rows', () => {
     expect(() => softmax([1, 2, 3], 2)).toThrow(ShapeError);
     expect(() => softmax([1, 2, 3], 0)).toThrow(/rows of 0/);
+  });
+});
+
+describe('the derivatives of softmax', () => {
+  const width = 7;
+  const x = Float64Array.from(seededRandom(1).normal(3 * width, 2));
+
+  it('agree with differences, one formula for both', () => {
+    const derivative = (d: Float64Array) => softmaxDerivative(d, x, width);
+    expectTwins({ f: (at) => softmax(at, width), x, jvp: derivative, vjp: derivative });
+  });
+
+  it('of its logarithm agree with differences', () => {
+    expectTwins({
+      f: (at) => logSoftmax(at, width),
+      x,
+      jvp: (dx) => logSoftmaxJvp(dx, x, width),
+      vjp: (dy) => logSoftmaxVjp(dy, x, width),
+    });
+  });
+
+  it('refuse derivatives of another shape', () => {
+    for (const derivative of [softmaxDerivative, logSoftmaxVjp, logSoftmaxJvp]) {
+      expect(() => derivative([1, 2], x, width)).toThrow(ShapeError);
+    }
   });
 });

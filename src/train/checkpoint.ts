@@ -1,0 +1,169 @@
+import { FormatError, MissingTensorError } from '../errors.ts';
+import type { Checkpoint } from '../io/checkpoint.ts';
+import { isObject } from '../io/json.ts';
+import { type SafetensorsStream, streamSafetensors, type TensorToStream } from '../io/safetensors-writer.ts';
+import { publishedName } from '../model/parameters.ts';
+import { read, type Tensor } from '../tensor/tensor.ts';
+import type { TrainedTensor } from './optimizer.ts';
+import type { TrainingPlan } from './plan.ts';
+import type { Evaluation } from './train.ts';
+import type { Trainer } from './trainer.ts';
+
+/** How far training has come. */
+export interface TrainingProgress {
+  readonly plan: TrainingPlan;
+  /** Of each step taken. */
+  readonly losses: Float32Array<ArrayBuffer>;
+  readonly evaluations: readonly Evaluation[];
+  /** Spent so far. */
+  readonly seconds: number;
+}
+
+/** All that going on needs. Tensors are read from the GPU as they are written: write it before the next step. */
+export interface TrainingState extends TrainingProgress {
+  /** What guessing by token frequency costs on the text of the evaluations, in nats. */
+  readonly unigramLoss: number;
+  /** By the names that transformers gives them. */
+  readonly weights: readonly TensorToStream[];
+  /** What the optimizer remembers. */
+  readonly memory: readonly TensorToStream[];
+}
+
+/** Training as a file holds it. */
+export interface SavedTraining extends TrainingProgress {
+  readonly checkpoint: Checkpoint;
+  /** What the writer said besides, such as where the text came from. */
+  readonly about: Readonly<Record<string, unknown>>;
+}
+
+const METADATA = 'preimage.training';
+const LOSSES = 'history.losses';
+const EVALUATIONS = 'history.evaluations';
+const memoryName = (kind: string, parameter: string) => `optimizer.${kind}.${publishedName(parameter)}`;
+
+/** Elements that go to the GPU at once. */
+const PIECE_ELEMENTS = 4 * 2 ** 20;
+
+/** The state of a trainer, as it is when the tensors are read. */
+export function trainingState(
+  { parameters, memory }: Trainer,
+  progress: TrainingProgress & Pick<TrainingState, 'unigramLoss'>,
+): TrainingState {
+  return {
+    ...progress,
+    weights: streams(
+      parameters,
+      publishedName,
+      parameters.map(({ tensor }) => tensor),
+    ),
+    memory: [...memory].flatMap(([kind, tensors]) => streams(parameters, (name) => memoryName(kind, name), tensors)),
+  };
+}
+
+/** One tensor for each name; those of a parameter in chunks are joined again. */
+function streams(
+  parameters: readonly TrainedTensor[],
+  nameOf: (parameter: string) => string,
+  tensors: readonly Tensor[],
+): TensorToStream[] {
+  return [...new Set(parameters.map(({ name }) => name))].map((name) => {
+    const chunks = tensors.filter((_, i) => parameters[i].name === name);
+    const [{ shape }] = chunks;
+    return {
+      name: nameOf(name),
+      dtype: 'F32',
+      shape: chunks.length === 1 ? shape : [chunks.reduce((rows, chunk) => rows + chunk.shape[0], 0), shape[1]],
+      async *pieces() {
+        for (const chunk of chunks) yield await read(chunk);
+      },
+    };
+  });
+}
+
+/** The weights as the `model.safetensors` of a model folder. */
+export const weightsFile = ({ weights }: TrainingState): SafetensorsStream =>
+  streamSafetensors(weights, { format: 'pt' });
+
+/**
+ * All of it as one file, which `readTraining` understands, and any loader of weights, too.
+ * @param about Anything to find again, as JSON.
+ */
+export function trainingFile(state: TrainingState, about: Readonly<Record<string, unknown>> = {}): SafetensorsStream {
+  const { plan, losses, evaluations, seconds } = state;
+  const table = Float64Array.from(evaluations.flatMap(({ step, loss }) => [step, loss]));
+  const history: TensorToStream[] = [
+    { name: LOSSES, dtype: 'F32', shape: [losses.length], pieces: () => [losses] },
+    { name: EVALUATIONS, dtype: 'F64', shape: [evaluations.length, 2], pieces: () => [table] },
+  ];
+  const metadata = { format: 'pt', [METADATA]: JSON.stringify({ plan, seconds, about }) };
+  return streamSafetensors([...state.weights, ...state.memory, ...history], metadata);
+}
+
+/**
+ * Reads what `trainingFile` wrote; tensors stay in the file until they are needed.
+ * @throws FormatError for a file of another kind.
+ */
+export async function readTraining(checkpoint: Checkpoint): Promise<SavedTraining> {
+  const text = checkpoint.metadata.get(METADATA);
+  const hasHistory = [LOSSES, EVALUATIONS].every((name) => checkpoint.tensors.has(name));
+  if (text === undefined || !hasHistory) {
+    throw new FormatError(
+      `${checkpoint.name} is no state of training.`,
+      'Pass the training.safetensors that preimage train wrote.',
+    );
+  }
+  const { plan, seconds, about } = parse(text, checkpoint.name);
+  const table = await checkpoint.float64(EVALUATIONS);
+  return {
+    checkpoint,
+    plan,
+    seconds,
+    about,
+    losses: await checkpoint.float32(LOSSES),
+    evaluations: Array.from({ length: table.length / 2 }, (_, i) => ({ step: table[2 * i], loss: table[2 * i + 1] })),
+  };
+}
+
+function parse(text: string, name: string): Pick<SavedTraining, 'plan' | 'seconds' | 'about'> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = undefined;
+  }
+  if (isObject(value) && isObject(value.plan) && typeof value.seconds === 'number' && isObject(value.about)) {
+    return { plan: value.plan as unknown as TrainingPlan, seconds: value.seconds, about: value.about };
+  }
+  throw new FormatError(`${name} holds a plan of training that cannot be read.`, 'Use a state as it was written.');
+}
+
+/**
+ * Fills the optimizer's memory from a file.
+ * @throws MissingTensorError when the file lacks what this optimizer remembers.
+ */
+export async function loadMemory({ parameters, memory }: Trainer, { checkpoint }: SavedTraining): Promise<void> {
+  for (const [kind, tensors] of memory) {
+    let previous = '';
+    let begin = 0;
+    for (const [i, tensor] of tensors.entries()) {
+      const { name } = parameters[i];
+      if (name !== previous) begin = 0;
+      previous = name;
+      await fill(tensor, checkpoint, memoryName(kind, name), begin);
+      begin += tensor.size;
+    }
+  }
+}
+
+async function fill(tensor: Tensor, checkpoint: Checkpoint, name: string, begin: number): Promise<void> {
+  if (!checkpoint.tensors.has(name)) {
+    throw new MissingTensorError(
+      `${name} is not in ${checkpoint.name}: the optimizer needs it to go on.`,
+      'Begin anew from these weights, or use the state as it was written.',
+    );
+  }
+  for (let done = 0; done < tensor.size; done += PIECE_ELEMENTS) {
+    const end = Math.min(done + PIECE_ELEMENTS, tensor.size);
+    tensor.context.write(tensor.buffer, 4 * done, await checkpoint.float32(name, begin + done, begin + end));
+  }
+}
