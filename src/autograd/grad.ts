@@ -1,7 +1,7 @@
 import { ShapeError } from '../errors.ts';
 import type { Inputs } from '../ops/op.ts';
 import { reshape, type Tensor, upload } from '../tensor/tensor.ts';
-import { linearize } from './tape.ts';
+import { contextOf, linearize } from './tape.ts';
 
 /** A differentiable function: preimage's operations and a user's own, recorded synchronously. */
 export type Differentiable = (...inputs: Tensor[]) => Tensor;
@@ -18,7 +18,7 @@ export interface ValueAndGradients {
  * @throws ShapeError, InputError as `linearize`.
  */
 export function vjp(f: Differentiable, inputs: readonly Tensor[], cotangent: Tensor): ValueAndGradients {
-  return inputs[0].context.scope(() => {
+  return contextOf(inputs).scope(() => {
     const at = linearize(f, inputs);
     return { gradients: at.vjp(cotangent), value: reshape(at.value, at.value.shape) };
   });
@@ -34,7 +34,7 @@ export function jvp(
   inputs: readonly Tensor[],
   tangents: Inputs,
 ): { readonly value: Tensor; readonly tangent: Tensor } {
-  return inputs[0].context.scope(() => {
+  return contextOf(inputs).scope(() => {
     const at = linearize(f, inputs);
     return { tangent: at.jvp(tangents), value: reshape(at.value, at.value.shape) };
   });
@@ -46,7 +46,7 @@ export function jvp(
  * @throws ShapeError when the value is not one number; InputError as `linearize`.
  */
 export function valueAndGrad(f: Differentiable, inputs: readonly Tensor[]): ValueAndGradients {
-  const { context } = inputs[0];
+  const context = contextOf(inputs);
   return context.scope(() => {
     const at = linearize(f, inputs);
     if (at.value.size !== 1) {
@@ -62,5 +62,5 @@ export function valueAndGrad(f: Differentiable, inputs: readonly Tensor[]): Valu
 
 /** The gradient of a scalar function in each input; as `valueAndGrad`. */
 export function grad(f: Differentiable, inputs: readonly Tensor[]): Tensor[] {
-  return inputs[0].context.scope(() => valueAndGrad(f, inputs).gradients);
+  return contextOf(inputs).scope(() => valueAndGrad(f, inputs).gradients);
 }

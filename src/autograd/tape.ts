@@ -1,4 +1,5 @@
 import { InputError, ShapeError } from '../errors.ts';
+import type { Context } from '../gpu/context.ts';
 import { add } from '../ops/elementwise.ts';
 import { type Inputs, type Step, type Tape, withTape } from '../ops/op.ts';
 import { reshape, type Storage, share, type Tensor, upload } from '../tensor/tensor.ts';
@@ -36,8 +37,7 @@ export interface Linearization extends Disposable {
  * @throws InputError without inputs, or inside another recording.
  */
 export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Linearization {
-  if (inputs.length === 0) throw new InputError('Nothing to differentiate by.', 'Give at least one input tensor.');
-  const [{ context }] = inputs;
+  const context = contextOf(inputs);
   const steps: Step[] = [];
   const kept: Tensor[] = [];
   const keep = (tensor: Tensor): Tensor => {
@@ -126,6 +126,12 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
   };
   context.track(linearization);
   return linearization;
+}
+
+/** The context of what is differentiated by. @throws InputError without inputs. */
+export function contextOf([input]: readonly Tensor[]): Context {
+  if (input) return input.context;
+  throw new InputError('Nothing to differentiate by.', 'Give at least one input tensor.');
 }
 
 /** A derivative in the shape of its tensor (k sets: k times as many rows), whatever reshapes came between. */

@@ -42,7 +42,7 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     return qkv;
   }
 
-  function block(input: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor {
+  function attentionStep(input: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor {
     const at = `blocks.${layer}` as const;
     const { cache, visibility, append } = attend;
     const x = tap(hooks, `${at}.hook_resid_pre`, input); // (n, d)
@@ -51,7 +51,11 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     const z = attention(qkv, cache, visibility, { heads, scale: config.attentionScale(layer) }); // (n, d)
     const mixed = tap(hooks, `${at}.attn.hook_z`, z);
     const middle = residualStep(x, mixed, `h.${layer}.attn.c_proj`, `${at}.hook_attn_out`, hooks); // (n, d)
-    const h = tap(hooks, `${at}.hook_resid_mid`, middle);
+    return tap(hooks, `${at}.hook_resid_mid`, middle);
+  }
+
+  function mlpStep(h: Tensor, layer: number, hooks?: Hooks): Tensor {
+    const at = `blocks.${layer}` as const;
     const hidden = tap(hooks, `${at}.mlp.hook_post`, innerLayer(norm(h, `h.${layer}.ln_2`), layer, hooks)); // (n, inner)
     const y = residualStep(h, hidden, `h.${layer}.mlp.c_proj`, `${at}.hook_mlp_out`, hooks); // (n, d)
     return tap(hooks, `${at}.hook_resid_post`, y);
@@ -100,7 +104,8 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     weights,
     tokenTable: weights.table('wte.weight'),
     embed: (...args) => context.scope(() => embed(...args)),
-    block: (...args) => context.scope(() => block(...args)),
+    attentionStep: (...args) => context.scope(() => attentionStep(...args)),
+    mlpStep: (...args) => context.scope(() => mlpStep(...args)),
     logits: (...args) => context.scope(() => logits(...args)),
     dispose: weights.dispose,
     [Symbol.dispose]: weights.dispose,

@@ -24,8 +24,10 @@ export interface LanguageModel extends Disposable {
   readonly tokenTable: Table;
   /** Residual state 0 of tokens at positions, [n, d]. @throws InputError for ids or positions out of range. */
   embed(ids: Uint32Array, positions: Uint32Array, hooks?: Hooks): Tensor;
-  /** The residual state after block `layer` (from 0) of rows that carry the state before it, [n, d]. */
-  block(x: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor;
+  /** First half of block `layer` (from 0): x + attn(LN x), [n, d]. */
+  attentionStep(x: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor;
+  /** Second half of block `layer`: x + mlp(LN x), [n, d]; rows are independent. */
+  mlpStep(x: Tensor, layer: number, hooks?: Hooks): Tensor;
   /** Logits [n, vocabulary] of rows of residual state L, the state before the final norm. */
   logits(rows: Tensor, hooks?: Hooks): Tensor;
   dispose(): void;
@@ -80,6 +82,20 @@ export function checkLayer({ layers }: ModelConfig, layer: number): void {
     throw new InputError(
       `Layer ${layer} does not exist.`,
       `Use 0 (the embedding) to ${layers} (after the last block, before the final LayerNorm).`,
+    );
+  }
+}
+
+/**
+ * Checks a place in the residual stream, in half blocks: l is residual state l, l + 0.5 the state between the attention
+ * and the MLP of block l.
+ * @throws InputError
+ */
+export function checkPlace({ layers }: ModelConfig, place: number): void {
+  if (!Number.isInteger(2 * place) || place < 0 || place > layers) {
+    throw new InputError(
+      `There is no residual state at ${place}.`,
+      `Use 0 (the embedding) to ${layers} (after the last block), or a half between (after the attention of a block).`,
     );
   }
 }

@@ -1,8 +1,10 @@
+import { rowJacobians } from '../autograd/jacobian.ts';
+import { linearize } from '../autograd/tape.ts';
 import { InputError, ShapeError } from '../errors.ts';
 import { uploadVisibility, type Visibility } from '../ops/attention.ts';
 import { reshape, type Tensor, upload } from '../tensor/tensor.ts';
 import type { Hooks } from './hooks.ts';
-import { checkLayer, type LanguageModel } from './model.ts';
+import { checkPlace, type LanguageModel } from './model.ts';
 import { createPrefixCache, type PrefixCache } from './prefix-cache.ts';
 
 /** `count` consecutive rows that continue the prefix in `slot`. */
@@ -13,12 +15,17 @@ export interface Segment {
 
 /**
  * The map both papers are about: with the keys and values of a prefix fixed, from the input row of the next position
- * (residual state 0, position included) to its residual state after `layer` blocks. Records only; nothing waits.
+ * (residual state 0, position included) to its residual state after `layer` blocks; or from one place in the residual
+ * stream to a later one. Places count in half blocks: l is residual state l, l + 0.5 lies between the attention and the
+ * MLP of block l. So `from` 3 to `layer` 3.5 is one attention step x + attn(LN x), 3.5 to 4 one MLP step.
+ * Records only; nothing waits.
  */
 export interface PositionMap {
   /** d */
   readonly width: number;
-  /** The residual state the map ends in, 0 to L. */
+  /** The place the map starts from; 0, the embedding, unless asked otherwise. */
+  readonly from: number;
+  /** The place the map ends in, 0 to L. */
   readonly layer: number;
   readonly cache: PrefixCache;
   /**
@@ -31,25 +38,54 @@ export interface PositionMap {
   states(rows: Tensor, slots: Uint32Array, seen?: Uint32Array): Tensor;
   /**
    * Causal windows of one or more sequences; their keys and values are appended to the cache (`truncate` undoes it).
+   * Inside `grad`, `linearize` and the like, derivatives flow through the rows of one call, not into the prefix.
    * @param rows [n, d], segment after segment.
    * @returns [n, d]
-   * @throws InputError when a slot has no room, or its segments do not stand together.
+   * @throws InputError when a slot has no room, or the cache holds other blocks than the map runs through.
    */
   extend(rows: Tensor, segments: readonly Segment[], hooks?: Hooks): Tensor;
+  /**
+   * `states`, keeping what derivatives in the rows need: any number of jvp and vjp, no second forward, weights frozen.
+   * The prefix must stay in the cache while it is used.
+   * @param rows [B, d]
+   * @throws InputError as `states`.
+   */
+  linearize(rows: Tensor, slots: Uint32Array, seen?: Uint32Array): RowLinearization;
+}
+
+/** A map of independent rows at B points. Derivatives may come in k sets, [k B, d]: each row k times at its own point. */
+export interface RowLinearization extends Disposable {
+  /** [B, d] */
+  readonly value: Tensor;
+  /** J dx of each row. @param tangents [B, d] or k sets. */
+  jvp(tangents: Tensor): Tensor;
+  /** J^T dy of each row. @param cotangents [B, d] or k sets. */
+  vjp(cotangents: Tensor): Tensor;
+  /** The Jacobian of each row, [d, B, d]: (j, b, i) is the derivative of output j of row b by input i of row b. */
+  jacobians(): Tensor;
+  dispose(): void;
 }
 
 /**
- * The position map of a model up to a layer.
- * @param cache Prefixes at least `layer` blocks deep.
- * @throws InputError for a layer the model or the cache does not have.
+ * The position map of a model up to a place, and from one.
+ * @param layer Where it ends: 0 to L, in halves.
+ * @param cache Prefixes with the blocks the map runs through.
+ * @param from Where it starts; default 0.
+ * @throws InputError for a place the model does not have, or blocks the cache does not hold.
  */
-export function positionMap(model: LanguageModel, layer: number, cache: PrefixCache): PositionMap {
+export function positionMap(model: LanguageModel, layer: number, cache: PrefixCache, from = 0): PositionMap {
   const { context, config } = model;
-  checkLayer(config, layer);
-  if (layer > cache.layers.length) {
+  checkPlace(config, layer);
+  checkPlace(config, from);
+  if (from > layer) {
+    throw new InputError(`A map from ${from} cannot end at ${layer}.`, 'Start it where it ends, or before.');
+  }
+  const { begin, end } = blocksOf(from, layer);
+  const held = cache.first + cache.layers.length;
+  if (begin < end && (begin < cache.first || end > held)) {
     throw new InputError(
-      `The cache holds ${cache.layers.length} blocks; layer ${layer} needs ${layer}.`,
-      'Create it deeper.',
+      `The cache holds blocks ${cache.first} to ${held}; a map from ${from} to ${layer} needs ${begin} to ${end}.`,
+      'Create the cache for those blocks.',
     );
   }
 
@@ -64,8 +100,10 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
       const visible = uploadVisibility(context, visibility);
       const append = at && upload(context, at);
       let x = reshape(rows, rows.shape); // (n, d), ours to dispose
-      for (let l = 0; l < layer; l++) {
-        const y = model.block(x, l, { cache: cache.layers[l], visibility: visible, append }, hooks);
+      for (let place = from; place < layer; place += 0.5) {
+        const block = Math.floor(place);
+        const attend = () => ({ cache: cache.layers[block - cache.first], visibility: visible, append });
+        const y = place === block ? model.attentionStep(x, block, attend(), hooks) : model.mlpStep(x, block, hooks); // (n, d)
         x.dispose();
         x = y;
       }
@@ -73,22 +111,48 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     });
   }
 
+  function states(
+    rows: Tensor,
+    slots: Uint32Array,
+    seen: Uint32Array = slots.map((slot) => cache.lengths[slot]),
+  ): Tensor {
+    slots.forEach((slot, r) => {
+      if (!(seen[r] <= cache.lengths[slot])) {
+        throw new InputError(
+          `Row ${r} is to see ${seen[r]} positions of slot ${slot}, which holds ${cache.lengths[slot] ?? 'none'}.`,
+          `Name slots 0 to ${cache.lengths.length - 1}, and no more positions than each holds.`,
+        );
+      }
+    });
+    return run(rows, { slots, seen });
+  }
+
   return {
     width: config.width,
+    from,
     layer,
     cache,
-    states(rows, slots, seen = slots.map((slot) => cache.lengths[slot])) {
-      slots.forEach((slot, r) => {
-        if (!(seen[r] <= cache.lengths[slot])) {
-          throw new InputError(
-            `Row ${r} is to see ${seen[r]} positions of slot ${slot}, which holds ${cache.lengths[slot] ?? 'none'}.`,
-            `Name slots 0 to ${cache.lengths.length - 1}, and no more positions than each holds.`,
-          );
-        }
-      });
-      return run(rows, { slots, seen });
+    states,
+    linearize(rows, slots, seen) {
+      const at = context.unscoped(() => linearize((x) => states(x, slots, seen), [rows]));
+      const linearization: RowLinearization = {
+        value: at.value,
+        jvp: (tangents) => at.jvp([tangents]),
+        vjp: (cotangents) => at.vjp(cotangents)[0],
+        jacobians: () => rowJacobians(at),
+        dispose: at.dispose,
+        [Symbol.dispose]: at.dispose,
+      };
+      context.track(linearization);
+      return linearization;
     },
     extend(rows, segments, hooks) {
+      if (begin !== cache.first || end !== held) {
+        throw new InputError(
+          `A map from ${from} to ${layer} would leave part of a cache of blocks ${cache.first} to ${held} without keys.`,
+          'Extend by a map through all blocks of the cache.',
+        );
+      }
       const slots: number[] = [];
       const seen: number[] = [];
       const live: number[] = [];
@@ -124,12 +188,27 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
   };
 }
 
+/** The blocks whose attention a map runs through: those that start between its ends. */
+const blocksOf = (from: number, layer: number) => ({
+  begin: Math.ceil(from),
+  end: Math.max(Math.ceil(from), Math.ceil(layer)),
+});
+
+/** Of a position map over a cache of its own. */
+export interface NewPositionMap {
+  /** Sequences; default 1. */
+  readonly slots?: number;
+  /** Positions of each; default the model's context. */
+  readonly capacity?: number;
+  /** The place the map starts from; default 0. */
+  readonly from?: number;
+}
+
 /** A position map over a cache of its own, which the caller disposes. */
-export function newPositionMap(
-  model: LanguageModel,
-  layer: number,
-  size: { slots?: number; capacity?: number } = {},
-): PositionMap {
-  checkLayer(model.config, layer);
-  return positionMap(model, layer, createPrefixCache(model, { ...size, depth: layer }));
+export function newPositionMap(model: LanguageModel, layer: number, options: NewPositionMap = {}): PositionMap {
+  const { from = 0, ...size } = options;
+  checkPlace(model.config, layer);
+  checkPlace(model.config, from);
+  const { begin, end } = blocksOf(from, layer);
+  return positionMap(model, layer, createPrefixCache(model, { ...size, first: begin, depth: end }), from);
 }

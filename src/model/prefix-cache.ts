@@ -9,6 +9,9 @@ export interface PrefixCache extends Disposable {
   readonly lengths: readonly number[];
   /** Positions a slot has room for. */
   readonly capacity: number;
+  /** The first block it holds keys and values of. */
+  readonly first: number;
+  /** One for each block from `first` on. */
   readonly layers: readonly LayerCache[];
   /** Forgets the positions of a slot from `length` on; costs nothing. */
   truncate(slot: number, length: number): void;
@@ -23,19 +26,21 @@ export interface PrefixCacheSize {
   readonly slots?: number;
   /** Positions of each; default the model's context. */
   readonly capacity?: number;
-  /** Blocks, from the first; default all. */
+  /** The first block; default 0. */
+  readonly first?: number;
+  /** The block after the last; default all. */
   readonly depth?: number;
 }
 
-/** An empty cache: 8 * slots * capacity * d * depth bytes. */
+/** An empty cache: 8 * slots * capacity * d * blocks bytes. */
 export function createPrefixCache({ context, config }: LanguageModel, size: PrefixCacheSize = {}): PrefixCache {
-  const { slots = 1, capacity = config.contextLength, depth = config.layers } = size;
+  const { slots = 1, capacity = config.contextLength, first = 0, depth = config.layers } = size;
   const lengths = new Array<number>(slots).fill(0);
   // The cache outlives any scope it is made in: later recordings still write to it.
   const layers = context.unscoped(() =>
     // All or nothing: when memory ends in the middle, the scope gives back what was taken.
     context.scope(() =>
-      Array.from({ length: depth }, () => ({
+      Array.from({ length: Math.max(depth - first, 0) }, () => ({
         keys: empty(context, [slots, capacity, config.width], 'f32', 'cached keys'),
         values: empty(context, [slots, capacity, config.width], 'f32', 'cached values'),
       })),
@@ -50,6 +55,7 @@ export function createPrefixCache({ context, config }: LanguageModel, size: Pref
   return {
     lengths,
     capacity,
+    first,
     layers,
     truncate(slot, length) {
       const held = lengths[slot] ?? -1;

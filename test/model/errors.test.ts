@@ -211,7 +211,7 @@ describe('a position map', () => {
 
   test('refuses a cache that is not deep enough', () => {
     const cache = createPrefixCache(model, { depth: 1, capacity: 2 });
-    expect(() => positionMap(model, 2, cache)).toThrow(/holds 1 blocks; layer 2 needs 2/);
+    expect(() => positionMap(model, 2, cache)).toThrow(/holds blocks 0 to 1; a map from 0 to 2 needs 0 to 2/);
     cache.dispose();
   });
 
