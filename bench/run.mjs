@@ -6,6 +6,8 @@ const [file, ...args] = process.argv.slice(2);
 const server = await createServer({
   configFile: false,
   appType: 'custom',
+  // tfjs's gradients are ES modules without file extensions, which Node does not resolve.
+  ssr: { noExternal: [/@tensorflow\//] },
   server: { middlewareMode: true, hmr: false, ws: false, watch: null },
 });
 const runner = createServerModuleRunner(server.environments.ssr);

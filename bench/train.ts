@@ -85,7 +85,7 @@ export async function main(): Promise<void> {
           time.dispatches,
           time.milliseconds.toFixed(1),
           `${((100 * time.milliseconds) / total).toFixed(1)} %`,
-          (time.cost / time.milliseconds / 1e6).toFixed(2),
+          (time.flops / time.milliseconds / 1e6).toFixed(2),
         ]),
       ),
     );

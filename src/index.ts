@@ -1,12 +1,16 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The browser-safe public face of preimage. */
 
+export { type Differentiable, grad, jvp, type ValueAndGradients, valueAndGrad, vjp } from './autograd/grad.ts';
+export { type Gradcheck, type GradcheckOptions, gradcheck } from './autograd/gradcheck.ts';
+export { jacobian, rowJacobians } from './autograd/jacobian.ts';
 export { type Linearization, linearize } from './autograd/tape.ts';
 export * from './errors.ts';
 export { type AdapterDescription, type AdapterKind, describeAdapter } from './gpu/adapter.ts';
-export { type Context, type ContextOptions, createContext } from './gpu/context.ts';
+export { type Context, type ContextOptions, createContext, type Run } from './gpu/context.ts';
 export type { KernelTime } from './gpu/profiler.ts';
 export type { Kernel, Shader } from './gpu/shader.ts';
+export { f32 } from './gpu/uniforms.ts';
 export { bytesFromArray, bytesFromBlob, filesSource } from './io/blobs.ts';
 export type { Checkpoint, Dtype, TensorInfo } from './io/checkpoint.ts';
 export { urlSource } from './io/http.ts';
@@ -24,12 +28,20 @@ export { capture, type Hook, type HookPoint, type Hooks } from './model/hooks.ts
 export { initialCheckpoint } from './model/initial.ts';
 export { type LoadedModel, loadModel, type ModelFiles, modelFiles, openModel } from './model/load.ts';
 export type { LanguageModel } from './model/model.ts';
-export { newPositionMap, type PositionMap, positionMap, type Segment } from './model/position-map.ts';
+export {
+  type NewPositionMap,
+  newPositionMap,
+  type PositionMap,
+  positionMap,
+  type RowLinearization,
+  type Segment,
+} from './model/position-map.ts';
 export { createPrefixCache, type PrefixCache } from './model/prefix-cache.ts';
 export { loadReferenceModel, type ReferenceModel } from './model/reference.ts';
 export { warmUp } from './model/warm-up.ts';
-export { activation } from './ops/activation.ts';
+export { ACTIVATIONS, activation } from './ops/activation.ts';
 export { appendToCache, attention, uploadVisibility } from './ops/attention.ts';
+export { type CrossEntropyOptions, crossEntropy } from './ops/cross-entropy.ts';
 export { distance } from './ops/distance.ts';
 export { add, multiply, scale } from './ops/elementwise.ts';
 export { embedding } from './ops/embedding.ts';

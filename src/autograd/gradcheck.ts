@@ -1,5 +1,5 @@
 import { seededRandom } from '../reference/random.ts';
-import { readAll, type Tensor, takeBytes, upload } from '../tensor/tensor.ts';
+import { readAll, reshape, type Tensor, takeBytes, upload } from '../tensor/tensor.ts';
 import type { Differentiable } from './grad.ts';
 import { contextOf, linearize } from './tape.ts';
 
@@ -34,8 +34,9 @@ export interface Gradcheck {
  * Along random directions v, J v is compared with central differences of fourth order (values 2 steps either side),
  * summed in float64, and <J^T u, v> with <u, J v> for random u. A value in f32 is off by 6e-8 of its size or more, a
  * difference over a step h by 6e-8 / h, and the fourth order leaves out h^4 / 30 of a fifth derivative: at h = 1/64, 4e-6
- * and 2e-9 where all are of one size. A loss is larger than its derivative along one direction, and functions that
- * saturate have fifth derivatives of 1e4: hence 1e-3. The inner products have the rounding of one sum alone: 1e-5.
+ * and 2e-9 where all are of one size. A loss is larger than its derivative along one direction, and a softmax bends
+ * sharply: preimage's own operations come to 7e-5, hence 1e-3. The inner products have the rounding of two sums alone:
+ * preimage's come to 1.2e-6, hence 1e-5.
  *
  * An element moves by at most 3.5 steps times the RMS of its input; no kink may lie that near (relu at 0).
  *
@@ -117,7 +118,10 @@ async function look({ f, inputs, points, v, step, random }: Look): Promise<Seen>
     const at = linearize(f, inputs);
     u = random.normal(at.value.size);
     const tangents = inputs.map(({ shape }, i) => v[i] && upload(context, v[i], shape));
-    const values = STENCIL.map(([steps]) => f(...inputs.map((x, i) => moved(x, points[i], v[i], steps * step))));
+    const values = STENCIL.map(([steps]) => {
+      const value = f(...inputs.map((x, i) => moved(x, points[i], v[i], steps * step)));
+      return reshape(value, value.shape); // an owner of our own, to be disposed
+    });
     return [at.jvp(tangents), ...values, ...at.vjp(upload(context, u, at.value.shape))];
   });
   const [tangent, ...rest] = (await takeBytes(recorded)).map((bytes) => new Float32Array(bytes));

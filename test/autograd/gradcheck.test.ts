@@ -190,7 +190,6 @@ describe.each(['cpu', 'hardware'] as const)('derivatives of operations with the 
     const inputs = inputsOf(context, scene);
     const { liveBytes } = context.pool.statistics;
     const { ok, ...errors } = await gradcheck(scene.f, inputs);
-    console.log('ERR', kind, _, JSON.stringify(errors));
     expect(ok, JSON.stringify(errors)).toBe(true);
     expect(context.pool.statistics.liveBytes).toBe(liveBytes);
     for (const input of inputs) input.dispose();
@@ -240,7 +239,7 @@ describe('gradcheck', () => {
       jvp: ([da, db], { inputs: [a] }) => add(da ?? scale(a, 0), db ?? scale(a, 0), 0.5),
     };
     const [large, small] = inputsOf(own, { of: [[7], [7]] });
-    const inputs = [scale(large, 1e4), scale(small, 1e-4)];
+    const inputs = [scale(large, 100), scale(small, 0.01)];
     expect(await gradcheck((a, b) => apply(wrong, [a, b], undefined), inputs)).toMatchObject({ ok: false });
   });
 
@@ -255,5 +254,11 @@ describe('gradcheck', () => {
     expect(first.ok).toBe(true);
     expect(await gradcheck(f, [indices, x])).toEqual(first);
     await expect(gradcheck((x) => x, [indices])).rejects.toThrow(InputError);
+  });
+
+  test('leaves a constant that the function returns to its owner', async () => {
+    const [x, constant] = inputsOf(own, { of: [[3], [5]] });
+    expect(await gradcheck(() => constant, [x])).toEqual({ ok: true, jvpError: 0, innerProductError: 0 });
+    expect(constant.buffer).toBeDefined();
   });
 });
