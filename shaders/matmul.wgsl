@@ -2,16 +2,18 @@
 //
 // Ways to compute it, chosen by src/ops/matmul.ts:
 //   tiled      GPUs. A workgroup of 8 x 8 threads computes a 64 x 64 tile; 16 columns of A and rows of B at a time are
-//              staged in workgroup memory, zero-filled at the edges; each thread keeps 8 x 8 sums as four mat4x4f.
-//   skinny     GPUs, at most 16 rows. Threads split the columns and K, so that B is read once; partials sums meet in
+//              staged in workgroup memory, by each thread a block of 4 x 4 in vec4 loads; each thread keeps 8 x 8 sums
+//              as four mat4x4f. tiled_any loads scalars, for rows (as stored) that 4 does not divide.
+//   skinny     GPUs, at most 16 rows. Threads split the columns and K, so that B is read once; partial sums meet in
 //              workgroup memory.
-//   direct     CPU adapters, where a barrier costs more than a load: no workgroup memory, 10 rows x 8 columns a thread
-//              in named accumulators (B row-major); direct_nt and direct_tn for transposed B and A.
-//   row        CPU adapters, few rows: 1 row x 16 columns a thread; row_nt for transposed B.
-//   general    CPU adapters, sizes that vec4 loads do not divide: 4 x 4 outputs a thread, scalar loads.
+//   direct     CPU adapters, where a barrier costs more than a load: no workgroup memory, 8 or 20 rows x 16 columns a
+//              thread in named accumulators, four k at a time.
+//   row        CPU adapters, one row: 8 columns a thread; row_nt, with 4, for transposed B. They sum in the order of
+//              direct: a row comes out the same, bit for bit, whatever rows it is computed with.
 //
 // Layout: A [batch, M, K] (or [batch, K, M] transposed), B [batch, K, N] (or [batch, N, K]), C and residual
-// [batch, M, N], bias [N]. Bindings: 0 uniform, 1 A, 2 B, 3 bias, 4 residual, 5 C.
+// [batch, M, N], bias [N]; workgroups x over M, y over N, z over the batch.
+// Bindings: 0 uniform, 1 A, 2 B, 3 bias, 4 residual, 5 C.
 
 struct Params {
   m: u32,
@@ -64,16 +66,66 @@ fn store4(batch: u32, row: u32, column: u32, sums: vec4f) {
   }
 }
 
-fn outer(rows: vec4f, columns: vec4f) -> mat4x4f {
-  return mat4x4f(rows.x * columns, rows.y * columns, rows.z * columns, rows.w * columns);
+// Four indices, clamped to the last: what is computed twice is not stored.
+fn four(first: u32, count: u32) -> vec4u {
+  return min(vec4u(first, first + 1u, first + 2u, first + 3u), vec4u(count - 1u));
 }
 
 // ---------------------------------------------------------------- GPUs
 
 const TILE_K = 16u;
-// [k][row / 4] and [k][column / 4]: the inner loop reads contiguous vec4f.
-var<workgroup> tile_a: array<vec4f, TILE_K * 16>;
-var<workgroup> tile_b: array<vec4f, TILE_K * 16>;
+// Rows of a tile in vec4f: 16, and one more so that writes of transposed blocks spread over the banks.
+const PITCH = 17u;
+// [k][row / 4] of A, then [k][column / 4] of B: the inner loop reads contiguous vec4f.
+const TILE_A = 0u;
+const TILE_B = TILE_K * PITCH;
+var<workgroup> tiles: array<vec4f, 2 * TILE_K * PITCH>;
+
+// Which block of a tile a thread fetches, across (rows of A, columns of B) and along K: neighbours read neighbouring
+// addresses.
+fn block_of(thread: u32, is_contiguous_along_k: bool) -> vec2u {
+  if (is_contiguous_along_k) {
+    return vec2u(thread / 4u, thread % 4u);
+  }
+  return vec2u(thread % 16u, thread / 16u);
+}
+
+// The columns of a block that lie beyond K, zero.
+fn within_k(k: u32, block: mat4x4f) -> mat4x4f {
+  let zero = vec4f();
+  return mat4x4f(
+    block[0],
+    select(zero, block[1], k + 1u < params.k),
+    select(zero, block[2], k + 2u < params.k),
+    select(zero, block[3], k + 3u < params.k),
+  );
+}
+
+// Column i is k + i, its elements four rows. Four divides the contiguous size; the other is clamped.
+fn fetch_a(offset: u32, row: u32, k: u32) -> mat4x4f {
+  if (row >= params.m || k >= params.k) {
+    return mat4x4f();
+  }
+  if (params.a_column == 1u) {
+    let i = (offset + four(row, params.m) * params.a_row + k) / 4u;
+    return transpose(mat4x4f(a4[i.x], a4[i.y], a4[i.z], a4[i.w]));
+  }
+  let i = (offset + row + four(k, params.k) * params.a_column) / 4u;
+  return within_k(k, mat4x4f(a4[i.x], a4[i.y], a4[i.z], a4[i.w]));
+}
+
+// Column i is k + i, its elements four columns of B.
+fn fetch_b(offset: u32, k: u32, column: u32) -> mat4x4f {
+  if (column >= params.n || k >= params.k) {
+    return mat4x4f();
+  }
+  if (params.b_row == 1u) {
+    let i = (offset + four(column, params.n) * params.b_column + k) / 4u;
+    return transpose(mat4x4f(b4[i.x], b4[i.y], b4[i.z], b4[i.w]));
+  }
+  let i = (offset + column + four(k, params.k) * params.b_row) / 4u;
+  return within_k(k, mat4x4f(b4[i.x], b4[i.y], b4[i.z], b4[i.w]));
+}
 
 fn load_a(offset: u32, row: u32, k: u32) -> f32 {
   if (row < params.m && k < params.k) {
@@ -89,62 +141,117 @@ fn load_b(offset: u32, k: u32, column: u32) -> f32 {
   return 0.0;
 }
 
+fn fetch_any_a(offset: u32, row: u32, k: u32) -> mat4x4f {
+  var block: mat4x4f;
+  for (var i = 0u; i < 4u; i++) {
+    block[i] = vec4f(
+      load_a(offset, row, k + i),
+      load_a(offset, row + 1u, k + i),
+      load_a(offset, row + 2u, k + i),
+      load_a(offset, row + 3u, k + i),
+    );
+  }
+  return block;
+}
+
+fn fetch_any_b(offset: u32, k: u32, column: u32) -> mat4x4f {
+  var block: mat4x4f;
+  for (var i = 0u; i < 4u; i++) {
+    block[i] = vec4f(
+      load_b(offset, k + i, column),
+      load_b(offset, k + i, column + 1u),
+      load_b(offset, k + i, column + 2u),
+      load_b(offset, k + i, column + 3u),
+    );
+  }
+  return block;
+}
+
+fn stage(tile: u32, at: vec2u, block: mat4x4f) {
+  let i = tile + 4u * at.y * PITCH + at.x;
+  tiles[i] = block[0];
+  tiles[i + PITCH] = block[1];
+  tiles[i + 2u * PITCH] = block[2];
+  tiles[i + 3u * PITCH] = block[3];
+}
+
+// Of a thread's 8 x 8 sums, rows 4 y and 32 + 4 y of the tile, columns 4 x and 32 + 4 x.
+struct Quarters {
+  top_left: mat4x4f,
+  top_right: mat4x4f,
+  bottom_left: mat4x4f,
+  bottom_right: mat4x4f,
+}
+
+fn outer(rows: vec4f, columns: vec4f) -> mat4x4f {
+  return mat4x4f(rows.x * columns, rows.y * columns, rows.z * columns, rows.w * columns);
+}
+
+fn multiply_tiles(before: Quarters, local: vec3u) -> Quarters {
+  var sums = before;
+  for (var k = 0u; k < TILE_K; k++) {
+    let top = tiles[TILE_A + k * PITCH + local.y];
+    let bottom = tiles[TILE_A + k * PITCH + 8u + local.y];
+    let left = tiles[TILE_B + k * PITCH + local.x];
+    let right = tiles[TILE_B + k * PITCH + 8u + local.x];
+    sums.top_left += outer(top, left);
+    sums.top_right += outer(top, right);
+    sums.bottom_left += outer(bottom, left);
+    sums.bottom_right += outer(bottom, right);
+  }
+  return sums;
+}
+
+fn store_tile(group: vec3u, local: vec3u, sums: Quarters) {
+  let row = 64u * group.x + 4u * local.y;
+  let column = 64u * group.y + 4u * local.x;
+  var quarters = array(sums.top_left, sums.top_right, sums.bottom_left, sums.bottom_right);
+  for (var i = 0u; i < 16u; i++) {
+    let quarter = i / 4u;
+    store4(group.z, row + 32u * (quarter / 2u) + i % 4u, column + 32u * (quarter % 2u), quarters[quarter][i % 4u]);
+  }
+}
+
 @compute @workgroup_size(8, 8)
 fn tiled(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let first_row = group.y * 64u;
-  let first_column = group.x * 64u;
-  let a_offset = group.z * params.a_batch;
-  let b_offset = group.z * params.b_batch;
-  var top_left = mat4x4f();
-  var top_right = mat4x4f();
-  var bottom_left = mat4x4f();
-  var bottom_right = mat4x4f();
-  for (var first_k = 0u; first_k < params.k; first_k += TILE_K) {
-    for (var i = thread; i < TILE_K * 16u; i += 64u) {
-      // Neighbouring threads read neighbouring addresses: along K where K is contiguous, else across.
-      let along_a = params.a_column == 1u;
-      let ak = first_k + select(i / 16u, i % 16u, along_a);
-      let row = first_row + 4u * select(i % 16u, i / 16u, along_a);
-      tile_a[(ak - first_k) * 16u + (row - first_row) / 4u] = vec4f(
-        load_a(a_offset, row, ak),
-        load_a(a_offset, row + 1u, ak),
-        load_a(a_offset, row + 2u, ak),
-        load_a(a_offset, row + 3u, ak),
-      );
-      let along_b = params.b_row == 1u;
-      let bk = first_k + select(i / 16u, i % 16u, along_b);
-      let column = first_column + 4u * select(i % 16u, i / 16u, along_b);
-      tile_b[(bk - first_k) * 16u + (column - first_column) / 4u] = vec4f(
-        load_b(b_offset, bk, column),
-        load_b(b_offset, bk, column + 1u),
-        load_b(b_offset, bk, column + 2u),
-        load_b(b_offset, bk, column + 3u),
-      );
-    }
+  let at_a = block_of(thread, params.a_column == 1u);
+  let at_b = block_of(thread, params.b_row == 1u);
+  let row = 64u * group.x + 4u * at_a.x;
+  let column = 64u * group.y + 4u * at_b.x;
+  var sums: Quarters;
+  for (var k = 0u; k < params.k; k += TILE_K) {
+    stage(TILE_A, at_a, fetch_a(group.z * params.a_batch, row, k + 4u * at_a.y));
+    stage(TILE_B, at_b, fetch_b(group.z * params.b_batch, k + 4u * at_b.y, column));
     workgroupBarrier();
-    for (var k = 0u; k < TILE_K; k++) {
-      let top = tile_a[k * 16u + local.y];
-      let bottom = tile_a[k * 16u + 8u + local.y];
-      let left = tile_b[k * 16u + local.x];
-      let right = tile_b[k * 16u + 8u + local.x];
-      top_left += outer(top, left);
-      top_right += outer(top, right);
-      bottom_left += outer(bottom, left);
-      bottom_right += outer(bottom, right);
-    }
+    sums = multiply_tiles(sums, local);
     workgroupBarrier();
   }
-  let row = first_row + 4u * local.y;
-  let column = first_column + 4u * local.x;
-  var quarters = array(top_left, top_right, bottom_left, bottom_right);
-  for (var i = 0u; i < 16u; i++) {
-    let quarter = i / 4u;
-    store4(group.z, row + 32u * (quarter / 2u) + i % 4u, column + 32u * (quarter % 2u), quarters[quarter][i % 4u]);
+  store_tile(group, local, sums);
+}
+
+@compute @workgroup_size(8, 8)
+fn tiled_any(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let at_a = block_of(thread, params.a_column == 1u);
+  let at_b = block_of(thread, params.b_row == 1u);
+  let row = 64u * group.x + 4u * at_a.x;
+  let column = 64u * group.y + 4u * at_b.x;
+  var sums: Quarters;
+  for (var k = 0u; k < params.k; k += TILE_K) {
+    stage(TILE_A, at_a, fetch_any_a(group.z * params.a_batch, row, k + 4u * at_a.y));
+    stage(TILE_B, at_b, fetch_any_b(group.z * params.b_batch, k + 4u * at_b.y, column));
+    workgroupBarrier();
+    sums = multiply_tiles(sums, local);
+    workgroupBarrier();
   }
+  store_tile(group, local, sums);
 }
 
 const SKINNY_ROWS = 16u;
@@ -160,7 +267,7 @@ fn skinny(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
   let slices = select(SKINNY_Y, SKINNY_X, SLICES_ALONG_X);
   let own = select(local.x, local.y, SLICES_ALONG_X);
   let slice = select(local.y, local.x, SLICES_ALONG_X);
-  let column = group.x * columns + own;
+  let column = group.y * columns + own;
   let a_offset = group.z * params.a_batch;
   let b_offset = group.z * params.b_batch;
   var sums: array<f32, SKINNY_ROWS>;
@@ -186,219 +293,141 @@ fn skinny(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
 
 // ---------------------------------------------------------------- CPU adapters
 
-@compute @workgroup_size(8, 1)
-fn direct(@builtin(global_invocation_id) id: vec3u) {
-  let row = 10u * id.y;
-  let column = 2u * id.x;
-  let width = params.n / 4u;
-  if (row >= params.m || column >= width) {
-    return;
+override ROWS: u32 = 20;
+// Whether 4 divides K; else the last step reads zeros beyond it.
+override WHOLE_STEPS: bool = false;
+
+// Four k of the row of A at i.
+fn row_of_a(i: u32, k: vec4u, inside: vec4<bool>) -> vec4f {
+  let v = vec4f(a[i + k.x], a[i + k.y], a[i + k.z], a[i + k.w]);
+  if (WHOLE_STEPS) {
+    return v;
   }
-  let last = params.m - 1u;
-  let a_offset = id.z * params.a_batch;
-  let b_offset = id.z * params.b_batch / 4u;
-  let left = b_offset + column;
-  let right = b_offset + min(column + 1u, width - 1u);
-  let i0 = a_offset + row * params.a_row;
-  let i1 = a_offset + min(row + 1u, last) * params.a_row;
-  let i2 = a_offset + min(row + 2u, last) * params.a_row;
-  let i3 = a_offset + min(row + 3u, last) * params.a_row;
-  let i4 = a_offset + min(row + 4u, last) * params.a_row;
-  let i5 = a_offset + min(row + 5u, last) * params.a_row;
-  let i6 = a_offset + min(row + 6u, last) * params.a_row;
-  let i7 = a_offset + min(row + 7u, last) * params.a_row;
-  let i8 = a_offset + min(row + 8u, last) * params.a_row;
-  let i9 = a_offset + min(row + 9u, last) * params.a_row;
-  var l0 = vec4f(); var l1 = vec4f(); var l2 = vec4f(); var l3 = vec4f(); var l4 = vec4f();
-  var l5 = vec4f(); var l6 = vec4f(); var l7 = vec4f(); var l8 = vec4f(); var l9 = vec4f();
-  var r0 = vec4f(); var r1 = vec4f(); var r2 = vec4f(); var r3 = vec4f(); var r4 = vec4f();
-  var r5 = vec4f(); var r6 = vec4f(); var r7 = vec4f(); var r8 = vec4f(); var r9 = vec4f();
-  for (var k = 0u; k < params.k; k++) {
-    let l = b4[left + k * width];
-    let r = b4[right + k * width];
-    let v0 = a[i0 + k]; l0 += v0 * l; r0 += v0 * r;
-    let v1 = a[i1 + k]; l1 += v1 * l; r1 += v1 * r;
-    let v2 = a[i2 + k]; l2 += v2 * l; r2 += v2 * r;
-    let v3 = a[i3 + k]; l3 += v3 * l; r3 += v3 * r;
-    let v4 = a[i4 + k]; l4 += v4 * l; r4 += v4 * r;
-    let v5 = a[i5 + k]; l5 += v5 * l; r5 += v5 * r;
-    let v6 = a[i6 + k]; l6 += v6 * l; r6 += v6 * r;
-    let v7 = a[i7 + k]; l7 += v7 * l; r7 += v7 * r;
-    let v8 = a[i8 + k]; l8 += v8 * l; r8 += v8 * r;
-    let v9 = a[i9 + k]; l9 += v9 * l; r9 += v9 * r;
-  }
-  var left_sums = array(l0, l1, l2, l3, l4, l5, l6, l7, l8, l9);
-  var right_sums = array(r0, r1, r2, r3, r4, r5, r6, r7, r8, r9);
-  for (var i = 0u; i < 20u; i++) {
-    let sums = select(left_sums[i / 2u], right_sums[i / 2u], i % 2u == 1u);
-    store4(id.z, row + i / 2u, 4u * (column + i % 2u), sums);
-  }
+  return select(vec4f(), v, inside);
 }
 
-// Four rows of a transposed B, each clamped to the last.
-fn columns4(offset: u32, column: u32, k: u32) -> mat4x4f {
-  let width = params.k / 4u;
-  let last = params.n - 1u;
-  let i = offset / 4u + k;
+// Column i is row k[i] of B, its elements the four columns at j.
+fn block_of_b(k: vec4u, j: vec4u) -> mat4x4f {
   return mat4x4f(
-    b4[i + min(column, last) * width],
-    b4[i + min(column + 1u, last) * width],
-    b4[i + min(column + 2u, last) * width],
-    b4[i + min(column + 3u, last) * width],
+    vec4f(b[k.x + j.x], b[k.x + j.y], b[k.x + j.z], b[k.x + j.w]),
+    vec4f(b[k.y + j.x], b[k.y + j.y], b[k.y + j.z], b[k.y + j.w]),
+    vec4f(b[k.z + j.x], b[k.z + j.y], b[k.z + j.z], b[k.z + j.w]),
+    vec4f(b[k.w + j.x], b[k.w + j.y], b[k.w + j.z], b[k.w + j.w]),
   );
 }
 
-@compute @workgroup_size(8, 1)
-fn direct_nt(@builtin(global_invocation_id) id: vec3u) {
-  let row = 8u * id.y;
-  let column = 4u * id.x;
+// Four k of a row of A by sixteen columns of B.
+fn times(v: vec4f, columns: array<mat4x4f, 4>) -> mat4x4f {
+  return mat4x4f(columns[0] * v, columns[1] * v, columns[2] * v, columns[3] * v);
+}
+
+// SwiftShader, which this is shaped for, fetches each scalar for four threads one by one, and merges every variable a
+// loop changes on each turn: the larger the tile and the step, the fewer of both for each product. It loads a vec4f as
+// slowly as four f32, so that all transposes and sizes share this.
+@compute @workgroup_size(4)
+fn direct(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let row = ROWS * group.x;
+  let column = 16u * (4u * group.y + local.x);
   if (row >= params.m || column >= params.n) {
     return;
   }
-  let last = params.m - 1u;
-  let width = params.k / 4u;
-  let a_offset = id.z * params.a_batch / 4u;
-  let b_offset = id.z * params.b_batch;
-  let i0 = a_offset + row * width;
-  let i1 = a_offset + min(row + 1u, last) * width;
-  let i2 = a_offset + min(row + 2u, last) * width;
-  let i3 = a_offset + min(row + 3u, last) * width;
-  let i4 = a_offset + min(row + 4u, last) * width;
-  let i5 = a_offset + min(row + 5u, last) * width;
-  let i6 = a_offset + min(row + 6u, last) * width;
-  let i7 = a_offset + min(row + 7u, last) * width;
-  var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
-  var s4 = vec4f(); var s5 = vec4f(); var s6 = vec4f(); var s7 = vec4f();
-  for (var k = 0u; k < width; k++) {
-    // A row vector times this matrix is its four dot products with the rows of B.
-    let columns = columns4(b_offset, column, k);
-    s0 += a4[i0 + k] * columns; s1 += a4[i1 + k] * columns;
-    s2 += a4[i2 + k] * columns; s3 += a4[i3 + k] * columns;
-    s4 += a4[i4 + k] * columns; s5 += a4[i5 + k] * columns;
-    s6 += a4[i6 + k] * columns; s7 += a4[i7 + k] * columns;
+  let a_offset = group.z * params.a_batch;
+  let b_offset = group.z * params.b_batch;
+  let i0 = a_offset + four(row + 0u, params.m) * params.a_row;
+  let i1 = a_offset + four(row + 4u, params.m) * params.a_row;
+  let i2 = a_offset + four(row + 8u, params.m) * params.a_row;
+  let i3 = a_offset + four(row + 12u, params.m) * params.a_row;
+  let i4 = a_offset + four(row + 16u, params.m) * params.a_row;
+  let j0 = b_offset + four(column + 0u, params.n) * params.b_column;
+  let j1 = b_offset + four(column + 4u, params.n) * params.b_column;
+  let j2 = b_offset + four(column + 8u, params.n) * params.b_column;
+  let j3 = b_offset + four(column + 12u, params.n) * params.b_column;
+  var s0 = mat4x4f(); var s1 = mat4x4f(); var s2 = mat4x4f(); var s3 = mat4x4f();
+  var s4 = mat4x4f(); var s5 = mat4x4f(); var s6 = mat4x4f(); var s7 = mat4x4f();
+  var s8 = mat4x4f(); var s9 = mat4x4f(); var s10 = mat4x4f(); var s11 = mat4x4f();
+  var s12 = mat4x4f(); var s13 = mat4x4f(); var s14 = mat4x4f(); var s15 = mat4x4f();
+  var s16 = mat4x4f(); var s17 = mat4x4f(); var s18 = mat4x4f(); var s19 = mat4x4f();
+  for (var k = 0u; k < params.k; k += 4u) {
+    let inside = vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k);
+    let ka = four(k, params.k) * params.a_column;
+    let kb = four(k, params.k) * params.b_row;
+    let columns = array(block_of_b(kb, j0), block_of_b(kb, j1), block_of_b(kb, j2), block_of_b(kb, j3));
+    s0 += times(row_of_a(i0.x, ka, inside), columns);
+    s1 += times(row_of_a(i0.y, ka, inside), columns);
+    s2 += times(row_of_a(i0.z, ka, inside), columns);
+    s3 += times(row_of_a(i0.w, ka, inside), columns);
+    if (ROWS > 4u) {
+      s4 += times(row_of_a(i1.x, ka, inside), columns);
+      s5 += times(row_of_a(i1.y, ka, inside), columns);
+      s6 += times(row_of_a(i1.z, ka, inside), columns);
+      s7 += times(row_of_a(i1.w, ka, inside), columns);
+    }
+    if (ROWS > 8u) {
+      s8 += times(row_of_a(i2.x, ka, inside), columns);
+      s9 += times(row_of_a(i2.y, ka, inside), columns);
+      s10 += times(row_of_a(i2.z, ka, inside), columns);
+      s11 += times(row_of_a(i2.w, ka, inside), columns);
+    }
+    if (ROWS > 12u) {
+      s12 += times(row_of_a(i3.x, ka, inside), columns);
+      s13 += times(row_of_a(i3.y, ka, inside), columns);
+      s14 += times(row_of_a(i3.z, ka, inside), columns);
+      s15 += times(row_of_a(i3.w, ka, inside), columns);
+    }
+    if (ROWS > 16u) {
+      s16 += times(row_of_a(i4.x, ka, inside), columns);
+      s17 += times(row_of_a(i4.y, ka, inside), columns);
+      s18 += times(row_of_a(i4.z, ka, inside), columns);
+      s19 += times(row_of_a(i4.w, ka, inside), columns);
+    }
   }
-  var sums = array(s0, s1, s2, s3, s4, s5, s6, s7);
-  for (var i = 0u; i < 8u; i++) {
-    store4(id.z, row + i, column, sums[i]);
-  }
-}
-
-@compute @workgroup_size(8, 1)
-fn direct_tn(@builtin(global_invocation_id) id: vec3u) {
-  let height = params.m / 4u;
-  let width = params.n / 4u;
-  let row = 2u * id.y;
-  let column = 2u * id.x;
-  if (row >= height || column >= width) {
-    return;
-  }
-  let top = id.z * params.a_batch / 4u + row;
-  let bottom = id.z * params.a_batch / 4u + min(row + 1u, height - 1u);
-  let left = id.z * params.b_batch / 4u + column;
-  let right = id.z * params.b_batch / 4u + min(column + 1u, width - 1u);
-  var l0 = vec4f(); var l1 = vec4f(); var l2 = vec4f(); var l3 = vec4f();
-  var l4 = vec4f(); var l5 = vec4f(); var l6 = vec4f(); var l7 = vec4f();
-  var r0 = vec4f(); var r1 = vec4f(); var r2 = vec4f(); var r3 = vec4f();
-  var r4 = vec4f(); var r5 = vec4f(); var r6 = vec4f(); var r7 = vec4f();
-  for (var k = 0u; k < params.k; k++) {
-    let t = a4[top + k * height];
-    let u = a4[bottom + k * height];
-    let l = b4[left + k * width];
-    let r = b4[right + k * width];
-    l0 += t.x * l; r0 += t.x * r; l1 += t.y * l; r1 += t.y * r;
-    l2 += t.z * l; r2 += t.z * r; l3 += t.w * l; r3 += t.w * r;
-    l4 += u.x * l; r4 += u.x * r; l5 += u.y * l; r5 += u.y * r;
-    l6 += u.z * l; r6 += u.z * r; l7 += u.w * l; r7 += u.w * r;
-  }
-  var left_sums = array(l0, l1, l2, l3, l4, l5, l6, l7);
-  var right_sums = array(r0, r1, r2, r3, r4, r5, r6, r7);
-  for (var i = 0u; i < 16u; i++) {
-    let sums = select(left_sums[i / 2u], right_sums[i / 2u], i % 2u == 1u);
-    store4(id.z, 4u * row + i / 2u, 4u * (column + i % 2u), sums);
+  var sums = array(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15, s16, s17, s18, s19);
+  for (var i = 0u; i < 4u * ROWS; i++) {
+    store4(group.z, row + i / 4u, column + 4u * (i % 4u), sums[i / 4u][i % 4u]);
   }
 }
 
-@compute @workgroup_size(8, 1)
-fn row(@builtin(global_invocation_id) id: vec3u) {
+fn four_of_b(i: vec4u) -> mat4x4f {
+  return mat4x4f(b4[i.x], b4[i.y], b4[i.z], b4[i.w]);
+}
+
+@compute @workgroup_size(8)
+fn row(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let width = params.n / 4u;
-  let last = width - 1u;
-  let column = 4u * id.x;
+  let column = 2u * (8u * group.y + local.x);
   if (column >= width) {
     return;
   }
-  let i = id.z * params.a_batch + id.y * params.a_row;
-  let offset = id.z * params.b_batch / 4u;
-  let j0 = offset + column;
-  let j1 = offset + min(column + 1u, last);
-  let j2 = offset + min(column + 2u, last);
-  let j3 = offset + min(column + 3u, last);
-  var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
-  for (var k = 0u; k < params.k; k++) {
-    let v = a[i + k];
-    s0 += v * b4[j0 + k * width];
-    s1 += v * b4[j1 + k * width];
-    s2 += v * b4[j2 + k * width];
-    s3 += v * b4[j3 + k * width];
+  let i = group.z * params.a_batch + group.x * params.a_row;
+  let left = group.z * params.b_batch / 4u + column;
+  let right = group.z * params.b_batch / 4u + min(column + 1u, width - 1u);
+  var left_sums = vec4f();
+  var right_sums = vec4f();
+  for (var k = 0u; k < params.k; k += 4u) {
+    let inside = vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k);
+    let v = row_of_a(i, four(k, params.k), inside);
+    let rows = four(k, params.k) * width;
+    left_sums += four_of_b(left + rows) * v;
+    right_sums += four_of_b(right + rows) * v;
   }
-  var sums = array(s0, s1, s2, s3);
-  for (var i = 0u; i < 4u; i++) {
-    store4(id.z, id.y, 4u * (column + i), sums[i]);
-  }
+  store4(group.z, group.x, 4u * column, left_sums);
+  store4(group.z, group.x, 4u * column + 4u, right_sums);
 }
 
-@compute @workgroup_size(8, 1)
-fn row_nt(@builtin(global_invocation_id) id: vec3u) {
-  let column = 4u * id.x;
+@compute @workgroup_size(8)
+fn row_nt(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let width = params.k / 4u;
+  let column = 4u * (8u * group.y + local.x);
   if (column >= params.n) {
     return;
   }
-  let i = (id.z * params.a_batch + id.y * params.a_row) / 4u;
+  let i = (group.z * params.a_batch + group.x * params.a_row) / 4u;
+  let j = group.z * params.b_batch / 4u + four(column, params.n) * width;
   var sums = vec4f();
-  for (var k = 0u; k < params.k / 4u; k++) {
-    sums += a4[i + k] * columns4(id.z * params.b_batch, column, k);
+  for (var k = 0u; k < width; k++) {
+    sums += transpose(four_of_b(j + k)) * a4[i + k];
   }
-  store4(id.z, id.y, column, sums);
-}
-
-fn four_of_a(offset: u32, row: u32, k: u32) -> vec4f {
-  let last = params.m - 1u;
-  let i = offset + k * params.a_column;
-  return vec4f(
-    a[i + row * params.a_row],
-    a[i + min(row + 1u, last) * params.a_row],
-    a[i + min(row + 2u, last) * params.a_row],
-    a[i + min(row + 3u, last) * params.a_row],
-  );
-}
-
-fn four_of_b(offset: u32, k: u32, column: u32) -> vec4f {
-  let last = params.n - 1u;
-  let i = offset + k * params.b_row;
-  return vec4f(
-    b[i + column * params.b_column],
-    b[i + min(column + 1u, last) * params.b_column],
-    b[i + min(column + 2u, last) * params.b_column],
-    b[i + min(column + 3u, last) * params.b_column],
-  );
-}
-
-@compute @workgroup_size(8, 1)
-fn general(@builtin(global_invocation_id) id: vec3u) {
-  let row = 4u * id.y;
-  let column = 4u * id.x;
-  if (row >= params.m || column >= params.n) {
-    return;
-  }
-  var s0 = vec4f(); var s1 = vec4f(); var s2 = vec4f(); var s3 = vec4f();
-  for (var k = 0u; k < params.k; k++) {
-    let rows = four_of_a(id.z * params.a_batch, row, k);
-    let columns = four_of_b(id.z * params.b_batch, k, column);
-    s0 += rows.x * columns; s1 += rows.y * columns; s2 += rows.z * columns; s3 += rows.w * columns;
-  }
-  var sums = array(s0, s1, s2, s3);
-  for (var i = 0u; i < 4u; i++) {
-    store4(id.z, row + i, column, sums[i]);
-  }
+  store4(group.z, group.x, column, sums);
 }
 
 // --- activate: the same text stands in activation.wgsl (a test compares them) ---

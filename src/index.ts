@@ -17,7 +17,12 @@ export { urlSource } from './io/http.ts';
 export { hubSource } from './io/hub.ts';
 export { opfsCache } from './io/opfs.ts';
 export { openSafetensors } from './io/safetensors.ts';
-export { encodeSafetensors, type SafetensorsStream, streamSafetensors } from './io/safetensors-writer.ts';
+export {
+  encodeSafetensors,
+  type SafetensorsStream,
+  streamSafetensors,
+  type TensorToWrite,
+} from './io/safetensors-writer.ts';
 export { openCheckpoint } from './io/sharded.ts';
 export type { ByteSource, Source } from './io/source.ts';
 export { loadTokenizer, type Tokenizer } from './io/tokenizer.ts';
@@ -39,12 +44,22 @@ export {
 export { createPrefixCache, type PrefixCache } from './model/prefix-cache.ts';
 export { loadReferenceModel, type ReferenceModel } from './model/reference.ts';
 export { warmUp } from './model/warm-up.ts';
+export type { Weights } from './model/weights.ts';
 export { ACTIVATIONS, activation } from './ops/activation.ts';
-export { appendToCache, attention, uploadVisibility } from './ops/attention.ts';
+export {
+  type AttentionShape,
+  appendToCache,
+  attention,
+  type LayerCache,
+  uploadVisibility,
+  type Visibility,
+  type VisibilityTensors,
+} from './ops/attention.ts';
 export { type CrossEntropyOptions, crossEntropy } from './ops/cross-entropy.ts';
 export { distance } from './ops/distance.ts';
 export { add, multiply, scale } from './ops/elementwise.ts';
-export { embedding } from './ops/embedding.ts';
+export { type AddedRows, embedding, type Table } from './ops/embedding.ts';
+export { elementGrid, grid } from './ops/kernels.ts';
 export { layernorm } from './ops/layernorm.ts';
 export { type MatmulOptions, matmul } from './ops/matmul.ts';
 export {
@@ -59,6 +74,7 @@ export {
   type Point,
 } from './ops/op.ts';
 export { columnSums, repeat, sum, sumOfSquares } from './ops/reduce.ts';
+export { countSets, shapeOfSets } from './ops/sets.ts';
 export { placeColumns, replaceColumns, sliceRows, takeColumns } from './ops/slice.ts';
 export { logSoftmax, softmax } from './ops/softmax.ts';
 export { argmin, topk } from './ops/topk.ts';
@@ -79,6 +95,7 @@ export {
   trainingFile,
   weightsFile,
 } from './train/checkpoint.ts';
+export { configNamed, namedConfigs } from './train/configs.ts';
 export {
   batchOf,
   evenWindows,

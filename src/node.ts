@@ -5,3 +5,4 @@ export { type NodeAdapterChoice, requestNodeAdapter } from './gpu/dawn.node.ts';
 export * from './index.ts';
 export { folderCache } from './io/cache.node.ts';
 export { fileBytes, folderSource, writeFileAtomic } from './io/folder.node.ts';
+export { openTraining, writeTrainingFolder } from './train/folder.node.ts';

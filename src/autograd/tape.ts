@@ -1,7 +1,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import type { Context } from '../gpu/context.ts';
 import { add } from '../ops/elementwise.ts';
-import { type Inputs, type Step, type Tape, withTape } from '../ops/op.ts';
+import { expectUntracked, type Inputs, noGrad, type Step, type Tape, withTape } from '../ops/op.ts';
 import { reshape, type Storage, share, type Tensor, upload } from '../tensor/tensor.ts';
 
 /**
@@ -34,7 +34,7 @@ export interface Linearization extends Disposable {
  *
  * @param f Made of preimage's operations, or a user's own through `apply`. It gets `inputs`, and may as well close over
  *   them. It must only record: no await.
- * @throws InputError without inputs, or inside another recording.
+ * @throws InputError without inputs, with one given twice, for an async f, or inside another recording.
  */
 export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Linearization {
   const context = contextOf(inputs);
@@ -44,7 +44,11 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
     kept.push(share(tensor));
     return kept[kept.length - 1];
   };
-  const tracked = new Set<Storage>(inputs.map((input) => keep(input).storage));
+  const tracked = new Set<Storage>(inputs.map((input) => input.storage));
+  if (tracked.size < inputs.length) {
+    throw new InputError('A tensor, or a reshape of it, is given as two inputs.', 'Give it once: f may use it twice.');
+  }
+  for (const input of inputs) keep(input);
   const tape: Tape = {
     tracks: ({ storage }) => tracked.has(storage),
     record({ op, options, inputs, value, saved }) {
@@ -60,7 +64,7 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
   };
   let value: Tensor;
   try {
-    value = context.scope(() => keep(withTape(tape, () => f(...inputs))));
+    value = context.scope(() => keep(expectTensor(withTape(tape, () => f(...inputs)))));
   } catch (error) {
     dispose();
     throw error;
@@ -117,10 +121,16 @@ export function linearize(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
     return inputs.map((input) => withShapeOf(input, known.get(input.storage)) ?? zerosLike(input));
   }
 
+  /** Runs a derivative with nothing recorded: of a derivative, none is computed. */
+  function constant<T>(given: Inputs, work: () => T): T {
+    for (const tensor of given) if (tensor) expectUntracked('The derivative of a linearization', tensor);
+    return context.scope(() => noGrad(work));
+  }
+
   const linearization: Linearization = {
     value,
-    jvp: (tangents) => context.scope(() => jvp(tangents)),
-    vjp: (cotangent) => context.scope(() => vjp(cotangent)),
+    jvp: (tangents) => constant(tangents, () => jvp(tangents)),
+    vjp: (cotangent) => constant([cotangent], () => vjp(cotangent)),
     dispose,
     [Symbol.dispose]: dispose,
   };
@@ -142,6 +152,14 @@ function withShapeOf({ shape, size }: Tensor, derivative: Tensor | undefined): T
 }
 
 const zerosLike = ({ context, shape, size }: Tensor): Tensor => upload(context, new Float32Array(size), shape);
+
+function expectTensor(value: Tensor): Tensor {
+  if (value?.storage) return value;
+  throw new InputError(
+    `The function to differentiate returned ${value instanceof Promise ? 'a promise' : typeof value}, not a tensor.`,
+    'Return one tensor, synchronously: record inside the function, await read() outside of it.',
+  );
+}
 
 function expectAlive(disposed: boolean): void {
   if (!disposed) return;

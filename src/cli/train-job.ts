@@ -68,7 +68,7 @@ export async function newJob(
   const { files, plan } = init
     ? await trainedModel(init, options.tokenizer === undefined ? undefined : tokenizer)
     : await freshModel(options.config ?? 'tiny', tokenizer, seed);
-  const wanted = { ...plan, ...planOf(options) };
+  const wanted = { ...suggested(plan, options), ...planOf(options) };
   completePlan(wanted, files.config); // says what is wrong before the text is encoded
   const texts = await readTexts(path, options.valid, tokenizer, options, signal);
   if (!texts) return undefined;
@@ -85,6 +85,11 @@ export async function newJob(
       tokenizer: fileId(tokenizer.name, tokenizer.digest),
     },
   };
+}
+
+/** What a config suggests; its learning rate is for AdamW alone. */
+function suggested({ learningRate, ...rest }: Partial<TrainingPlan>, options: TrainCommandOptions) {
+  return options.optimizer === 'sgd' || learningRate === undefined ? rest : { ...rest, learningRate };
 }
 
 /** What the options say of the plan. */
@@ -121,24 +126,35 @@ export async function resumedJob(
     const config = parseConfig(saved.about.config, `${out}/training.safetensors`);
     await checkConfig(out, saved.about.config);
     const tokenizer = await openTokenizer(before.tokenizer.name === 'bytes' ? 'bytes' : out);
-    expectSame(join(out, 'tokenizer.json'), tokenizer.digest, before.tokenizer.digest);
+    expectSame(`The tokenizer in ${out}`, tokenizer.digest, before.tokenizer.digest);
     const corpusPath = path ?? before.corpus.name;
-    const texts = await readTexts(corpusPath, before.valid?.name, tokenizer, options, signal);
+    const validPath = validToResume(options.valid, before);
+    const texts = await readTexts(corpusPath, validPath, tokenizer, options, signal);
     if (!texts) return undefined;
     expectSame(corpusPath, texts.corpus.digest, before.corpus.digest);
-    if (before.valid) expectSame(before.valid.name, texts.valid?.digest, before.valid.digest);
+    if (before.valid) expectSame(validPath!, texts.valid?.digest, before.valid.digest);
     return {
       files: modelFiles(out, config, saved.checkpoint, tokenizer.tokenizer),
       tokenizer,
       data: texts.data,
       plan: { ...saved.plan, ...(options.steps === undefined ? {} : { steps: options.steps }) },
-      about: { ...before, corpus: { ...before.corpus, name: resolve(corpusPath) } },
+      about: {
+        ...before,
+        corpus: { ...before.corpus, name: resolve(corpusPath) },
+        valid: before.valid && { ...before.valid, name: resolve(validPath!) },
+      },
       resume: saved,
     };
   } catch (error) {
     await saved.checkpoint.close();
     throw error;
   }
+}
+
+/** Where the held-out text of a run is: its file may have moved. */
+function validToResume(given: string | undefined, { valid }: About): string | undefined {
+  if (given === undefined || valid) return given ?? valid?.name;
+  throw new InputError('--valid is given; the run held out the end of its corpus.', 'Leave it out.');
 }
 
 async function checkConfig(folder: string, trained: unknown): Promise<void> {

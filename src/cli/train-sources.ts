@@ -21,7 +21,7 @@ export interface TokenizerFiles {
   readonly name: string;
   readonly tokenizer: Tokenizer;
   readonly encoder: Encoder;
-  /** Of tokenizer.json. */
+  /** SHA-256 of all files together. */
   readonly digest: string;
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
@@ -46,8 +46,14 @@ export async function openTokenizer(name: string): Promise<TokenizerFiles> {
       'Name one with --tokenizer, or train on bytes with --tokenizer bytes.',
     );
   }
-  const digest = sha256(files.get('tokenizer.json')!);
+  const digest = digestOf(files);
   return { name, tokenizer, digest, files, encoder: name === 'bytes' ? 'bytes' : { tokenizer, digest } };
+}
+
+/** As of the output of sha256sum. */
+function digestOf(files: ReadonlyMap<string, Uint8Array>): string {
+  const lines = [...files].map(([file, bytes]) => `${sha256(bytes)}  ${file}\n`);
+  return sha256(new TextEncoder().encode(lines.join('')));
 }
 
 const byteFiles = () => new Map([['tokenizer.json', new TextEncoder().encode(JSON.stringify(byteTokenizerJson()))]]);

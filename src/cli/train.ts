@@ -8,7 +8,7 @@ import { largestBinding, loadModel } from '../model/load.ts';
 import { namedConfigs } from '../train/configs.ts';
 import { checkData } from '../train/data.ts';
 import { isEmptyFolder, writeTrainingFolder } from '../train/folder.node.ts';
-import type { TrainingPlan } from '../train/plan.ts';
+import { largestActivation, type TrainingPlan } from '../train/plan.ts';
 import { planOf, stepsWithin, train } from '../train/train.ts';
 import { errorReport, showError } from './failure.ts';
 import { decimal, runOptions, wholeNumber } from './options.ts';
@@ -46,7 +46,10 @@ export function addTrain(program: Command): void {
     .option('--seed <n>', 'same seed, same losses on the same adapter', wholeNumber(0), 0)
     .option('--evaluate-every <n>', 'steps between looks at held-out text', wholeNumber(1))
     .option('--checkpoint-every <minutes>', 'how often to save', decimal, 5)
-    .option('--resume', 'go on where the run in --out stopped; of the options above, only --steps may change')
+    .option(
+      '--resume',
+      'go on where the run in --out stopped; of the options above, only --steps may change, and --valid if it moved',
+    )
     .option('--force', 'overwrite a run in --out');
   runOptions(command)
     .addHelpText('after', EXAMPLES)
@@ -65,6 +68,9 @@ Examples:
   preimage generate "Once upon a time" --model runs/book --temperature 0.8`;
 
 async function run(corpus: string | undefined, options: TrainCommandOptions, command: Command): Promise<number> {
+  if (!(options.checkpointEvery > 0)) {
+    throw new InputError(`--checkpoint-every is ${options.checkpointEvery} minutes.`, 'Use more than 0.');
+  }
   if (options.resume) checkResumeOptions(command);
   else await checkOptions(corpus, options);
   return interruptible(async (signal) => {
@@ -78,7 +84,7 @@ async function run(corpus: string | undefined, options: TrainCommandOptions, com
 }
 
 function checkResumeOptions(command: Command): void {
-  const kept = ['out', 'resume', 'steps', 'checkpointEvery', 'adapter', 'json', 'quiet'];
+  const kept = ['out', 'resume', 'steps', 'valid', 'checkpointEvery', 'adapter', 'json', 'quiet'];
   const changed = command.options.find(
     (option) =>
       !kept.includes(option.attributeName()) && command.getOptionValueSource(option.attributeName()) === 'cli',
@@ -128,9 +134,7 @@ async function perform(job: Job, options: TrainCommandOptions, signal: AbortSign
   const { config } = job.files;
   const plan = planOf({ ...job.plan, resume: job.resume }, config);
   checkData(job.data, plan, config.vocabularySize); // before a device is asked for
-  // Logits of all windows at once are often the largest tensor.
-  const logitsBytes = (4 * plan.batch * plan.window * config.vocabularySize) / plan.accumulate;
-  const bindingBytes = Math.max(largestBinding(config), logitsBytes);
+  const bindingBytes = Math.max(largestBinding(config), largestActivation(plan, config));
   try {
     return await withContext(options, (context) => trainOn(context, job, plan, options, signal), bindingBytes);
   } catch (error) {
@@ -167,7 +171,7 @@ async function trainOn(
       onStep: view.onStep,
       onEvaluation: view.onEvaluation,
       async onCheckpoint(state) {
-        await resume?.checkpoint.close(); // a file in use cannot be replaced on every system
+        await files.checkpoint.close(); // read by now; a file in use cannot be replaced on every system
         view.status('saving');
         await writeTrainingFolder(out, state, { config, tokenizerFiles: tokenizer.files, about: { ...about } });
       },

@@ -6,7 +6,7 @@ import type { LanguageModel } from './model.ts';
 import { newPositionMap } from './position-map.ts';
 
 /** Row counts that between them run every kernel: the way to multiply depends on the number of rows. */
-const ROWS = [1, 20];
+const ROWS = [1, 8, 20];
 
 /**
  * Compiles what a model needs, in parallel, so that the first pass waits for nothing.

@@ -5,6 +5,7 @@ import { empty, type Tensor } from '../tensor/tensor.ts';
 import { elementGrid } from './kernels.ts';
 import { apply, expectOneSet, type Op } from './op.ts';
 import { columnSums, repeat } from './reduce.ts';
+import { countSets } from './sets.ts';
 
 const shader = { file: 'shaders/elementwise.wgsl', code };
 
@@ -29,6 +30,12 @@ function expectRepeats(a: Tensor, b: Tensor, verb: string): void {
   );
 }
 
+/** Tangents of both in as many sets; of an operand that is repeated, one. */
+function expectSets(da: Tensor | undefined, db: Tensor | undefined, a: Tensor, b: Tensor): void {
+  countSets([da, db], [a, b]);
+  if (db && b.size < a.size) expectOneSet(db, b);
+}
+
 /** A derivative by an operand that may have been repeated: the sum over its repetitions. */
 function overRepetitions(dy: Tensor, value: Tensor, b: Tensor): Tensor {
   if (b.size === value.size) return dy;
@@ -43,10 +50,11 @@ const addition: Op<[a: Tensor, b: Tensor], number> = {
     const db = wantsB ? overRepetitions(dy, value, b) : undefined;
     return [dy, db && factor !== 1 ? scale(db, factor) : db];
   },
-  jvp([da, db], { inputs: [a] }, factor) {
+  jvp([da, db], { inputs: [a, b] }, factor) {
+    expectSets(da, db, a, b);
     if (da && db) return add(da, db, factor);
     if (da) return scale(da, 1);
-    return scale(db!.size < a.size ? repeat(db!, a.shape) : db!, factor);
+    return scale(b.size < a.size ? repeat(db!, a.shape) : db!, factor);
   },
 };
 
@@ -79,8 +87,9 @@ const multiplication: Op<[a: Tensor, b: Tensor]> = {
     wantsB ? overRepetitions(multiply(dy, a), value, b) : undefined,
   ],
   jvp([da, db], { inputs: [a, b] }) {
+    expectSets(da, db, a, b);
     const first = da && multiply(da, b);
-    const second = db && (db.size < a.size ? multiply(a, db) : multiply(db, a));
+    const second = db && (b.size < a.size ? multiply(a, db) : multiply(db, a));
     return first && second ? add(first, second) : (first ?? second!);
   },
 };

@@ -9,6 +9,7 @@ import { add, scale } from './elementwise.ts';
 import { expectSize } from './kernels.ts';
 import { apply, expectOneSet, isTracked, type Op } from './op.ts';
 import { columnSums, repeat } from './reduce.ts';
+import { countSets } from './sets.ts';
 
 /** What `matmul` does besides multiplying. */
 export interface MatmulOptions {
@@ -35,31 +36,40 @@ interface MatmulShape {
 
 const shader = { file: 'shaders/matmul.wgsl', code };
 
-/** How the rows and columns of C are shared out: outputs per workgroup along N and M. */
+/** How the rows and columns of C are shared out: outputs per workgroup along M and N. */
 interface Way {
   readonly entry: string;
-  readonly columns: number;
   readonly rows: number;
+  readonly columns: number;
   readonly constants?: Record<string, number>;
 }
+
+/** Rows of a tile of `direct`: for many rows and for few. Each is a pipeline to compile for every epilogue. */
+const HEIGHTS = [20, 8];
+/** What a tile of `direct` costs besides its rows, in rows, as measured: fetching its columns of B. */
+const COST_OF_COLUMNS = 6;
 
 /** The way to compute a product on an adapter; `matmul.wgsl` tells what each is for. */
 function chooseWay(kind: AdapterKind, { m, n, k, transposeA, transposeB }: MatmulShape): Way {
   if (kind === 'hardware') {
-    if (m > 16) return { entry: 'tiled', columns: 64, rows: 64 };
+    const isAligned = isWhole(transposeA ? m : k) && isWhole(transposeB ? k : n);
+    if (m > 16) return { entry: isAligned ? 'tiled' : 'tiled_any', rows: 64, columns: 64 };
     return transposeB
-      ? { entry: 'skinny', columns: 8, rows: m, constants: { SKINNY_X: 32, SKINNY_Y: 8, SLICES_ALONG_X: 1 } }
-      : { entry: 'skinny', columns: 32, rows: m, constants: { SKINNY_X: 32, SKINNY_Y: 8, SLICES_ALONG_X: 0 } };
+      ? { entry: 'skinny', rows: m, columns: 8, constants: { SKINNY_X: 32, SKINNY_Y: 8, SLICES_ALONG_X: 1 } }
+      : { entry: 'skinny', rows: m, columns: 32, constants: { SKINNY_X: 32, SKINNY_Y: 8, SLICES_ALONG_X: 0 } };
   }
-  if (!transposeA && !transposeB && n % 4 === 0) {
-    return m <= 3 ? { entry: 'row', columns: 128, rows: 1 } : { entry: 'direct', columns: 64, rows: 10 };
+  const WHOLE_STEPS = Number(isWhole(k));
+  if (m === 1 && !transposeA) {
+    if (transposeB && isWhole(k)) return { entry: 'row_nt', rows: 1, columns: 32 };
+    if (!transposeB && isWhole(n)) return { entry: 'row', rows: 1, columns: 64, constants: { WHOLE_STEPS } };
   }
-  if (!transposeA && transposeB && k % 4 === 0) {
-    return m <= 3 ? { entry: 'row_nt', columns: 32, rows: 1 } : { entry: 'direct_nt', columns: 32, rows: 8 };
-  }
-  if (transposeA && !transposeB && m % 4 === 0 && n % 4 === 0) return { entry: 'direct_tn', columns: 64, rows: 8 };
-  return { entry: 'general', columns: 32, rows: 4 };
+  const cost = (height: number) => Math.ceil(m / height) * (height + COST_OF_COLUMNS);
+  const rows = HEIGHTS.reduce((best, height) => (cost(height) < cost(best) ? height : best));
+  return { entry: 'direct', rows, columns: 64, constants: { ROWS: rows, WHOLE_STEPS } };
 }
+
+/** Whether `size` is whole vec4f. */
+const isWhole = (size: number): boolean => size % 4 === 0;
 
 /** The kernel of a way with its epilogue. */
 function matmulKernel(way: Way, options: { bias: boolean; residual: boolean; activation: ActivationName }): Kernel {
@@ -95,7 +105,7 @@ const product: Op<Operands, Product> = {
       kernel: matmulKernel(way, { bias: bias !== undefined, residual: residual !== undefined, activation }),
       buffers: [a.buffer, b.buffer, bias?.buffer, residual?.buffer, c.buffer],
       uniforms: [m, n, k, ...strides, m * k, batchedB ? k * n : 0],
-      workgroups: [Math.ceil(n / way.columns), Math.ceil(m / way.rows), batch],
+      workgroups: [Math.ceil(m / way.rows), Math.ceil(n / way.columns), batch],
       cost: 2 * batch * m * n * k,
     });
     return { value: c };
@@ -103,13 +113,16 @@ const product: Op<Operands, Product> = {
   // C = op(A) op(B) + bias + residual, and the transposes of its parts
   vjp(dc, { inputs: [a, b], value }, [wantsA, wantsB, wantsBias, wantsResidual], shape) {
     return [
-      wantsA ? gradientInA(b, dc, shape) : undefined,
+      wantsA ? gradientInA(b, shape.transposeA ? expectOneSet(dc, value) : dc, shape) : undefined,
       wantsB ? gradientInB(a, expectOneSet(dc, value), shape) : undefined,
       wantsBias ? columnSums(expectOneSet(dc, value)) : undefined,
       wantsResidual ? dc : undefined,
     ];
   },
-  jvp([da, db, dbias, dresidual], { inputs: [a, b], value }, { transposeA, transposeB }) {
+  jvp([da, db, dbias, dresidual], { inputs: [a, b, bias, residual], value }, { transposeA, transposeB }) {
+    countSets([da, db, dbias, dresidual], [a, b, bias, residual]);
+    if (db) expectOneSet(db, b);
+    if (dbias) expectOneSet(dbias, bias!);
     const transposes = { transposeA, transposeB };
     if (da) {
       const rest = db ? matmul(a, db, { ...transposes, residual: dresidual }) : dresidual;
@@ -124,7 +137,7 @@ const product: Op<Operands, Product> = {
 /** dC op(B)^T, or its transpose where A is stored transposed. */
 function gradientInA(b: Tensor, dc: Tensor, { transposeA, transposeB, batch, batchedB }: Product): Tensor {
   if (!transposeA) return matmul(dc, b, { transposeB: !transposeB });
-  const left = batch > 1 && !batchedB ? repeat(b, [batch, ...b.shape]) : b;
+  const left = batch > 1 && !batchedB ? repeat(b, [batch, ...b.shape.slice(-2)]) : b;
   return matmul(left, dc, { transposeA: transposeB, transposeB: true });
 }
 

@@ -3,6 +3,7 @@ import { ShapeError } from '../errors.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
 import { elementGrid, expectSize, matrixShape } from './kernels.ts';
 import { apply, expectOneSet, type Op } from './op.ts';
+import { countSets } from './sets.ts';
 
 const shader = { file: 'shaders/slice.wgsl', code };
 
@@ -91,6 +92,7 @@ const columnReplacement: Op<[b: Tensor, a: Tensor], number> = {
     ];
   },
   jvp([db, da], { inputs: [b, a] }, first) {
+    countSets([db, da], [b, a]);
     if (db) return replaced(db, first, da, matrixShape(a).width);
     return placeColumns(da!, first, matrixShape(b).width);
   },

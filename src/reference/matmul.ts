@@ -1,4 +1,6 @@
-import { type ActivationName, activations } from './activation.ts';
+import { type ActivationName, activationSlope, activations } from './activation.ts';
+import { add, multiply } from './elementwise.ts';
+import { columnSums } from './reduce.ts';
 import { expectShape } from './shape.ts';
 
 /** Sizes and extras of a matrix product. */
@@ -55,6 +57,66 @@ export function matmul(a: ArrayLike<number>, b: ArrayLike<number>, options: Matm
     }
   }
   return out;
+}
+
+/** A derivative in each operand of a product; in a tangent, those left out are zero. */
+export interface MatmulDerivatives<Values = ArrayLike<number>> {
+  readonly a?: Values;
+  readonly b?: Values;
+  readonly bias?: Values;
+  readonly residual?: Values;
+}
+
+/** The slope of the activation at every element: what it is applied to is the product with its bias. */
+function slope(a: ArrayLike<number>, b: ArrayLike<number>, options: MatmulOptions): Float64Array {
+  const { activation = 'none' } = options;
+  return activationSlope(activation, matmul(a, b, { ...options, activation: 'none', residual: undefined }));
+}
+
+/**
+ * The tangent of a product: `f'(op(A) op(B) + bias) (op(dA) op(B) + op(A) op(dB) + dbias) + dresidual`.
+ * @param tangents Of the shapes of the operands.
+ * @returns `[batch, m, n]`
+ * @throws ShapeError as `matmul`.
+ */
+export function matmulJvp(
+  tangents: MatmulDerivatives,
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  options: MatmulOptions,
+): Float64Array {
+  const { m, n, batch = 1 } = options;
+  const plain = { ...options, activation: 'none', bias: undefined, residual: undefined } as const;
+  let dz: Float64Array = new Float64Array(batch * m * n); // (batch, m, n)
+  if (tangents.a) dz = add(dz, matmul(tangents.a, b, plain));
+  if (tangents.b) dz = add(dz, matmul(a, tangents.b, plain));
+  if (tangents.bias) dz = dz.map((v, i) => v + tangents.bias![i % n]);
+  const dc = multiply(dz, slope(a, b, options));
+  return tangents.residual ? add(dc, tangents.residual) : dc;
+}
+
+/**
+ * The gradients of a product, as its operands are stored: with `dZ = dC f'(op(A) op(B) + bias)`, those of op(A) and
+ * op(B) are `dZ op(B)^T` and `op(A)^T dZ` (summed over a batch that shares one B), that of the bias the column sums.
+ * @param dc `[batch, m, n]`
+ * @param a `[batch, m, k]`: none shared.
+ * @throws ShapeError as `matmul`.
+ */
+export function matmulVjp(
+  dc: ArrayLike<number>,
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  options: MatmulOptions,
+): Required<MatmulDerivatives<Float64Array>> {
+  const { m, n, k, batch = 1, transposeA = false, transposeB = false } = options;
+  const dz = multiply(dc, slope(a, b, options)); // (batch, m, n)
+  const ofA = transposeA
+    ? matmul(b, dz, { m: k, n: m, k: n, batch, transposeA: transposeB, transposeB: true })
+    : matmul(dz, b, { m, n: k, k: n, batch, transposeB: !transposeB });
+  const ofB = transposeB
+    ? matmul(dz, a, { m: n, n: k, k: m, batch, transposeA: true, transposeB: transposeA })
+    : matmul(a, dz, { m: k, n, k: m, batch, transposeA: !transposeA });
+  return { a: ofA, b: columnSums(ofB, b.length), bias: columnSums(dz, n), residual: Float64Array.from(dc) };
 }
 
 /** `sums += row B^T`, B `[n, k]`: dot products, so that B is read in storage order. */

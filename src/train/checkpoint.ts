@@ -3,6 +3,7 @@ import type { Checkpoint } from '../io/checkpoint.ts';
 import { isObject } from '../io/json.ts';
 import { type SafetensorsStream, streamSafetensors, type TensorToStream } from '../io/safetensors-writer.ts';
 import { publishedName } from '../model/parameters.ts';
+import { sizeOf } from '../reference/shape.ts';
 import { read, type Tensor } from '../tensor/tensor.ts';
 import type { TrainedTensor } from './optimizer.ts';
 import type { TrainingPlan } from './plan.ts';
@@ -72,7 +73,7 @@ function streams(
     return {
       name: nameOf(name),
       dtype: 'F32',
-      shape: chunks.length === 1 ? shape : [chunks.reduce((rows, chunk) => rows + chunk.shape[0], 0), shape[1]],
+      shape: chunks.length === 1 ? shape : [sum(chunks.map((chunk) => chunk.shape[0])), shape[1]],
       async *pieces() {
         for (const chunk of chunks) yield await read(chunk);
       },
@@ -139,29 +140,42 @@ function parse(text: string, name: string): Pick<SavedTraining, 'plan' | 'second
 
 /**
  * Fills the optimizer's memory from a file.
- * @throws MissingTensorError when the file lacks what this optimizer remembers.
+ * @throws MissingTensorError when the file lacks what this optimizer remembers; FormatError when it is of another size.
  */
 export async function loadMemory({ parameters, memory }: Trainer, { checkpoint }: SavedTraining): Promise<void> {
   for (const [kind, tensors] of memory) {
-    let previous = '';
-    let begin = 0;
-    for (const [i, tensor] of tensors.entries()) {
-      const { name } = parameters[i];
-      if (name !== previous) begin = 0;
-      previous = name;
-      await fill(tensor, checkpoint, memoryName(kind, name), begin);
-      begin += tensor.size;
+    for (const name of new Set(parameters.map((parameter) => parameter.name))) {
+      const chunks = tensors.filter((_, i) => parameters[i].name === name);
+      const stored = memoryName(kind, name);
+      expectSize(checkpoint, stored, sum(chunks.map(({ size }) => size)));
+      let begin = 0;
+      for (const chunk of chunks) {
+        await fill(chunk, checkpoint, stored, begin);
+        begin += chunk.size;
+      }
     }
   }
 }
 
-async function fill(tensor: Tensor, checkpoint: Checkpoint, name: string, begin: number): Promise<void> {
-  if (!checkpoint.tensors.has(name)) {
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+function expectSize(checkpoint: Checkpoint, name: string, size: number): void {
+  const info = checkpoint.tensors.get(name);
+  if (!info) {
     throw new MissingTensorError(
       `${name} is not in ${checkpoint.name}: the optimizer needs it to go on.`,
       'Begin anew from these weights, or use the state as it was written.',
     );
   }
+  const stored = sizeOf(info.shape);
+  if (stored === size) return;
+  throw new FormatError(
+    `${name} in ${checkpoint.name} has ${stored} elements; its parameter has ${size}.`,
+    'Use the state as it was written.',
+  );
+}
+
+async function fill(tensor: Tensor, checkpoint: Checkpoint, name: string, begin: number): Promise<void> {
   for (let done = 0; done < tensor.size; done += PIECE_ELEMENTS) {
     const end = Math.min(done + PIECE_ELEMENTS, tensor.size);
     tensor.context.write(tensor.buffer, 4 * done, await checkpoint.float32(name, begin + done, begin + end));

@@ -33,7 +33,8 @@ export async function encodeText(
   for (const [i, end] of ends.entries()) {
     parts.push(encode(begin, end));
     begin = end;
-    if (i === SAMPLED_PIECES - 1 && !isSame(parts, encode(0, end))) return compact([encode(0, text.length)], tokenizer);
+    const isSampled = i === Math.min(SAMPLED_PIECES, ends.length) - 1 && ends.length > 1;
+    if (isSampled && !isSame(parts, encode(0, end))) return compact([encode(0, text.length)], tokenizer);
     onProgress?.(end / text.length);
     await new Promise((resolve) => setTimeout(resolve));
     if (signal?.aborted) return undefined;

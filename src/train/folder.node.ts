@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SourceError } from '../errors.ts';
 import { errorCode, fileBytes, fileError, writeFileAtomic } from '../io/folder.node.ts';
@@ -8,6 +8,7 @@ import { readTraining, type SavedTraining, type TrainingState, trainingFile, wei
 import { lossCurve } from './loss-curve.ts';
 
 const STATE = 'training.safetensors';
+const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
 /** What a folder of training holds besides weights. */
 export interface FolderContent {
@@ -19,8 +20,9 @@ export interface FolderContent {
 }
 
 /**
- * Writes the state of training into a folder that every command takes as a model. Each file is replaced in one step,
- * first `training.safetensors`, which alone is read to go on: whatever fails, a whole state stays.
+ * Writes the state of training into a folder that every command takes as a model. Each file is replaced in one step:
+ * first config and tokenizer, which stay the same throughout a run, then `training.safetensors`, which needs them to go
+ * on. Whatever fails, and whenever, the run can go on from the state before or from this one.
  *
  * @throws SourceError when a file cannot be written, as on a full disk.
  */
@@ -34,15 +36,23 @@ export async function writeTrainingFolder(folder: string, state: TrainingState, 
     writeFileAtomic(join(folder, file), typeof bytes === 'string' ? new TextEncoder().encode(bytes) : bytes);
   const json = (value: unknown) => `${JSON.stringify(value, undefined, 1)}\n`;
 
-  await write(STATE, trainingFile(state, { ...about, config: config.raw }));
-  await write('config.json', json(config.raw));
   for (const [file, bytes] of tokenizerFiles) await write(file, bytes);
+  // One that another run left behind would change how this tokenizer is read.
+  if (!tokenizerFiles.has(TOKENIZER_CONFIG)) await remove(join(folder, TOKENIZER_CONFIG));
+  await write('config.json', json(config.raw));
+  await write(STATE, trainingFile(state, { ...about, config: config.raw }));
   await write('model.safetensors', weightsFile(state));
   await write(
     'training.json',
     json({ ...about, plan, step: losses.length, seconds, unigramLoss, evaluations, losses: [...losses] }),
   );
   await write('loss.svg', lossCurve({ losses, evaluations, unigramLoss }));
+}
+
+async function remove(path: string): Promise<void> {
+  await rm(path, { force: true }).catch((cause) => {
+    throw fileError(path, 'removed', cause);
+  });
 }
 
 /**

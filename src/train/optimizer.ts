@@ -35,11 +35,8 @@ export function createOptimizer(parameters: readonly TrainedTensor[], options: O
  * Source: Loshchilov and Hutter 2019, arXiv 1711.05101.
  */
 export function adamw(parameters: readonly TrainedTensor[], constants: AdamwConstants): Optimizer {
-  const zeros = ({ tensor: { context, shape, size } }: TrainedTensor) =>
-    context.unscoped(() => upload(context, new Float32Array(size), shape, 'optimizer'));
-  const tensors = parameters.map((parameter): AdamwTensors => {
-    return { parameter: parameter.tensor, mean: zeros(parameter), square: zeros(parameter) };
-  });
+  const memory = allZero(parameters);
+  const tensors = parameters.map(({ tensor }, i): AdamwTensors => ({ parameter: tensor, ...memory[i] }));
   const dispose = () => {
     for (const { mean, square } of tensors) for (const tensor of [mean, square]) tensor.dispose();
   };
@@ -57,6 +54,16 @@ export function adamw(parameters: readonly TrainedTensor[], constants: AdamwCons
     dispose,
     [Symbol.dispose]: dispose,
   };
+}
+
+function allZero(parameters: readonly TrainedTensor[]): { mean: Tensor; square: Tensor }[] {
+  if (parameters.length === 0) return [];
+  const [{ context }] = parameters.map(({ tensor }) => tensor);
+  const zeros = ({ shape, size }: Tensor) => upload(context, new Float32Array(size), shape, 'optimizer');
+  // The memory outlives any scope it is made in; the inner one gives back what was taken when memory ends midway.
+  return context.unscoped(() =>
+    context.scope(() => parameters.map(({ tensor }) => ({ mean: zeros(tensor), square: zeros(tensor) }))),
+  );
 }
 
 /** Plain gradient descent: no momentum, no decay. */

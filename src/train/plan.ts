@@ -34,11 +34,11 @@ const ADAMW = { name: 'adamw', betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0
 /**
  * Fills in what a plan leaves open: AdamW with warm-up, cosine and clipping, or with `sgd` the plain gradient descent of
  * theorems, a constant step along the gradient.
- * @throws InputError for values outside their range, or windows longer than the context of the model.
+ * @throws InputError for unknown names, values outside their range, or windows longer than the context of the model.
  */
 export function completePlan(given: Partial<TrainingPlan>, config: ModelConfig): TrainingPlan {
   const { steps = 1000, optimizer = ADAMW } = given;
-  const isPlain = optimizer.name === 'sgd';
+  const isPlain = optimizer?.name === 'sgd';
   const plan: TrainingPlan = {
     steps,
     batch: given.batch ?? 8,
@@ -67,7 +67,10 @@ function check(plan: TrainingPlan, { contextLength, name }: ModelConfig): void {
   for (const key of ['warmup', 'seed'] as const) {
     expect(Number.isSafeInteger(plan[key]) && plan[key] >= 0, `${key} is ${plan[key]}.`, 'Use a whole number from 0.');
   }
-  const { learningRate, clipNorm, optimizer, window, batch, accumulate } = plan;
+  const { learningRate, clipNorm, optimizer, schedule, window, batch, accumulate } = plan;
+  // Plans come from files, too, where types are not checked.
+  expect(['adamw', 'sgd'].includes(optimizer?.name), `The optimizer is ${optimizer?.name}.`, 'Use adamw or sgd.');
+  expect(['cosine', 'constant'].includes(schedule), `The schedule is ${schedule}.`, 'Use cosine or constant.');
   expect(learningRate > 0 && learningRate <= 1e3, `The learning rate is ${learningRate}.`, 'Use more than 0.');
   expect(clipNorm >= 0 && Number.isFinite(clipNorm), `The norm to clip at is ${clipNorm}.`, 'Use 0 (never) or more.');
   expect(
@@ -83,9 +86,11 @@ function check(plan: TrainingPlan, { contextLength, name }: ModelConfig): void {
   if (optimizer.name !== 'adamw') return;
   const { betas, epsilon, weightDecay } = optimizer;
   expect(
-    betas.every((beta) => beta >= 0 && beta < 1),
-    `The betas of AdamW are ${betas.join(' and ')}.`,
-    'Use numbers from 0 to below 1.',
+    Array.isArray(betas) &&
+      betas.length === 2 &&
+      betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1),
+    `The betas of AdamW are ${[betas].flat().join(' and ')}.`,
+    'Use two numbers from 0 to below 1.',
   );
   expect(epsilon > 0, `The epsilon of AdamW is ${epsilon}.`, 'Use more than 0.');
   const decay = learningRate * weightDecay;
@@ -94,6 +99,14 @@ function check(plan: TrainingPlan, { contextLength, name }: ModelConfig): void {
     `The weight decay is ${weightDecay}: a step would take away ${decay} of each weight.`,
     'Use 0 or more, and less than 1 / learning rate.',
   );
+}
+
+/** The largest tensor that a step of this plan binds besides weights, in bytes: logits, or activations of all rows. */
+export function largestActivation(
+  { batch, window, accumulate }: TrainingPlan,
+  { vocabularySize, innerWidth, width }: ModelConfig,
+): number {
+  return 4 * (batch / accumulate) * window * Math.max(vocabularySize, innerWidth, 3 * width);
 }
 
 /**

@@ -36,7 +36,10 @@ export interface TrainOptions extends Partial<TrainingPlan> {
   /** Called after each step. */
   readonly onStep?: (report: StepReport) => void;
   readonly onEvaluation?: (evaluation: Evaluation) => void;
-  /** Keeps the state: every `checkpointSeconds`, at the end, when the signal fires, and before an error is thrown. */
+  /**
+   * Keeps the state: every `checkpointSeconds`, at the end, when the signal fires, and when a gradient is not finite
+   * though the loss was. A loss that is not finite keeps nothing: the weights may be spoilt, and the state before good.
+   */
   readonly onCheckpoint?: (state: TrainingState) => Promise<void>;
   /** Default 300. */
   readonly checkpointSeconds?: number;
@@ -67,7 +70,8 @@ export interface TrainResult {
  * bit by bit on one adapter, whether or not it was interrupted.
  *
  * @throws InputError for a plan or data that do not fit the model.
- * @throws TrainingError when a loss or gradient is no finite number, which it names; the weights are those before.
+ * @throws TrainingError when a loss, also on held-out text, or a gradient is not finite, which it names; the weights are
+ * those before the step.
  */
 export async function train(
   model: LanguageModel,
@@ -96,6 +100,7 @@ export async function train(
   async function evaluate(): Promise<void> {
     const loss = await trainer.evaluate(heldOut, signal);
     if (loss === undefined) return;
+    if (!Number.isFinite(loss)) throw heldOutNotFinite(losses.length);
     evaluations.push({ step: losses.length, loss });
     onEvaluation?.(evaluations[evaluations.length - 1]);
   }
@@ -108,8 +113,8 @@ export async function train(
     const begun = seconds();
     const { loss, gradientNorm, culprit } = await trainer.step(batchOf(data.train, plan, step - 1), learningRate, step);
     if (culprit !== undefined) {
-      await save();
-      throw notFinite(culprit, step, learningRate, losses.at(-1), last?.gradientNorm);
+      const failure = Number.isFinite(loss) ? await save().catch((error: unknown) => error) : undefined;
+      throw notFinite(culprit, { step, learningRate, loss: losses.at(-1), norm: last?.gradientNorm }, failure);
     }
     losses.push(loss);
     const now = seconds();
@@ -166,16 +171,34 @@ function stopwatch(before: number): () => number {
   return () => before + (performance.now() - started) / 1000;
 }
 
-/** @param loss Of the step before, where there was one, and the norm of its gradient, where that is known. */
-function notFinite(culprit: string, step: number, learningRate: number, loss?: number, norm?: number): TrainingError {
+/**
+ * @param at The step; loss and norm of the gradient are those of the step before, where they are known.
+ * @param cause What kept the state from being saved.
+ */
+function notFinite(
+  culprit: string,
+  at: { step: number; learningRate: number; loss?: number; norm?: number },
+  cause: unknown,
+): TrainingError {
+  const { step, learningRate, loss, norm } = at;
   const ofGradient = norm === undefined ? '' : ` and the norm of the gradient ${norm.toPrecision(3)}`;
   const before =
     loss === undefined
       ? 'it was the first step'
       : `at the step before, the loss was ${loss.toPrecision(4)}${ofGradient}`;
   return new TrainingError(
-    `Step ${step}: ${culprit} is not a finite number (learning rate ${learningRate.toPrecision(3)}; ${before}).`,
+    `Step ${step}: ${culprit} (learning rate ${learningRate.toPrecision(3)}; ${before}).`,
     'The weights are those before the step. Begin again with a lower learning rate, a longer warm-up, or clipping.',
+    { cause },
+  );
+}
+
+function heldOutNotFinite(steps: number): TrainingError {
+  return new TrainingError(
+    `After ${steps} steps: the held-out loss is not a finite number.`,
+    steps === 0
+      ? 'Begin with weights that are finite.'
+      : 'Begin again with a lower learning rate, a longer warm-up, or clipping.',
   );
 }
 

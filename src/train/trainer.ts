@@ -16,7 +16,7 @@ export interface StepOutcome {
   readonly loss: number;
   /** Norm of the gradient before clipping. */
   readonly gradientNorm: number;
-  /** What was no finite number; the step has then changed nothing. */
+  /** What was not finite, as a clause that says so; the step has then changed nothing. */
   readonly culprit?: string;
 }
 
@@ -46,7 +46,16 @@ export function createTrainer(model: LanguageModel, plan: TrainingPlan): Trainer
   const tensors = parameters.map(({ tensor }) => tensor);
   const optimizer = createOptimizer(parameters, plan.optimizer);
   const part = plan.batch / plan.accumulate;
-  const loss = windowLoss(model, { count: part, length: plan.window });
+  const loss = lossOrDispose();
+
+  function lossOrDispose() {
+    try {
+      return windowLoss(model, { count: part, length: plan.window });
+    } catch (error) {
+      optimizer.dispose();
+      throw error;
+    }
+  }
 
   function gradientsOf(windows: Windows): { value: Tensor; gradients: Tensor[] } {
     const share = part / windows.count;
@@ -129,7 +138,8 @@ function outcome(lossAndSquares: Float32Array, parameters: readonly TrainedTenso
 
 /** The loss, or the gradient that the backward pass reaches first: parameters come in the order of the forward pass. */
 function culpritOf(loss: number, squares: readonly number[], parameters: readonly TrainedTensor[]): string {
-  if (!Number.isFinite(loss)) return 'the loss';
+  if (!Number.isFinite(loss)) return 'the loss is not a finite number';
   const last = squares.findLastIndex((square) => !Number.isFinite(square));
-  return last === -1 ? 'the norm of the gradient' : `the gradient of ${parameters[last].name}`;
+  const what = last === -1 ? 'the norm of the gradient' : `the gradient of ${parameters[last].name}`;
+  return `${what} is not finite (or too large to square in f32)`;
 }

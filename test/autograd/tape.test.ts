@@ -79,6 +79,18 @@ describe('bad input', () => {
     expect([...(await read(gradient))]).toEqual([6]);
   });
 
+  test('a tensor given as two inputs, and a function that returns no tensor', () => {
+    const x = upload(context, Float32Array.of(1, 2));
+    expect(() => grad((a, b) => sum(multiply(a, b)), [x, x])).toThrow(/given as two inputs/);
+    expect(() => linearize((async (a: Tensor) => a) as never, [x])).toThrow(/returned a promise/);
+  });
+
+  test('the derivative of a derivative taken before', () => {
+    const x = upload(context, Float32Array.of(1, 2));
+    using at = linearize((a) => multiply(a, a), [x]);
+    expect(() => grad((y) => sum(at.vjp(y)[0]), [x])).toThrow(/derivative of a linearization has no derivative/);
+  });
+
   test('top-k, which has no derivative, of what one is recorded of', () => {
     expect(() => grad((x) => sum(topk(x, 1, 'largest').values), [normal(1, 2, 3)])).toThrow(/topk has no derivative/);
   });

@@ -57,7 +57,8 @@ async function writeStates(name: string, values: Float32Array, width: number, me
 describe('help and usage', () => {
   test('--help names every command', async () => {
     const help = await ok('--help');
-    for (const command of ['demo', 'info', 'selftest', 'generate', 'states', 'invert', 'train']) expect(help).toContain(command);
+    for (const command of ['demo', 'info', 'selftest', 'generate', 'states', 'invert', 'train'])
+      expect(help).toContain(command);
   });
 
   test('--version is that of the package', async () => {

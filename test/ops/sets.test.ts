@@ -4,7 +4,11 @@ import { linearize } from '../../src/autograd/tape.ts';
 import { InputError, ShapeError } from '../../src/errors.ts';
 import type { Context } from '../../src/gpu/context.ts';
 import { distance } from '../../src/ops/distance.ts';
+import { add, multiply } from '../../src/ops/elementwise.ts';
 import { layernorm } from '../../src/ops/layernorm.ts';
+import { matmul } from '../../src/ops/matmul.ts';
+import { repeat, sumOfSquares } from '../../src/ops/reduce.ts';
+import { replaceColumns } from '../../src/ops/slice.ts';
 import { topk } from '../../src/ops/topk.ts';
 import { read, type Tensor, upload } from '../../src/tensor/tensor.ts';
 
@@ -42,4 +46,27 @@ test('a single row has a target of its own, and takes several sets', async () =>
 
 test('top-k, which has no derivative, refuses a tensor that one is recorded of', () => {
   expect(() => linearize((x) => topk(x, 1, 'largest').values, [ones(2, 3)])).toThrow(InputError);
+});
+
+test('several sets of tangents are refused where operands would mix them up', () => {
+  using product = linearize((a, b) => matmul(a, b, { transposeB: true }), [ones(4, 3), ones(5, 3)]);
+  expect(() => product.jvp([undefined, ones(10, 3)])).toThrow(/rows are summed/);
+  using biased = linearize((bias) => matmul(ones(4, 3), ones(3, 2), { bias }), [ones(2)]);
+  expect(() => biased.jvp([ones(4)])).toThrow(/rows are summed/);
+  using transposed = linearize((a) => matmul(a, ones(4, 3), { transposeA: true }), [ones(4, 6)]);
+  expect(() => transposed.vjp(ones(12, 3))).toThrow(ShapeError);
+  for (const op of [add, multiply]) {
+    using repeated = linearize((a, row) => op(a, row), [ones(2, 3), ones(3)]);
+    expect(() => repeated.jvp([undefined, ones(6)]), op.name).toThrow(ShapeError);
+    using both = linearize((a, b) => op(a, b), [ones(2, 3), ones(2, 3)]);
+    expect(() => both.jvp([ones(4, 3), ones(2, 3)]), op.name).toThrow(ShapeError);
+  }
+  using replaced = linearize((b, a) => replaceColumns(b, 1, a), [ones(2, 3), ones(2, 1)]);
+  expect(() => replaced.jvp([ones(4, 3), ones(2, 1)])).toThrow(ShapeError);
+});
+
+test('a row repeated has a derivative, and a sum of squares for counting refuses to give none', async () => {
+  using at = linearize((row) => repeat(row, [4, 3]), [ones(3)]);
+  expect([...(await read(at.vjp(ones(4, 3))[0]))]).toEqual([4, 4, 4]);
+  expect(() => linearize(sumOfSquares, [ones(3)])).toThrow(/sumOfSquares has no derivative/);
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ShapeError } from '../../src/errors.ts';
-import { matmul } from '../../src/reference/matmul.ts';
+import { type MatmulOptions, matmul, matmulJvp, matmulVjp } from '../../src/reference/matmul.ts';
 import { expectAgree, seededRandom } from '../support/agree.ts';
+import { expectTwins } from '../support/twins.ts';
 
 /** [[1, 2, 3], [4, 5, 6]] times [[1, 0], [2, 1], [0, -1]]. */
 const SIZES = { m: 2, n: 2, k: 3 };
@@ -56,5 +57,52 @@ describe('matmul', () => {
   ])('names a misfit %s', (operand, call) => {
     expect(call).toThrow(ShapeError);
     expect(call).toThrow(new RegExp(`matmul: ${operand} holds \\d`));
+  });
+});
+
+describe('matmulVjp and matmulJvp', () => {
+  const [m, n, k] = [3, 4, 5];
+  const plain: MatmulOptions = { m, n, k };
+  it.each<[string, MatmulOptions, boolean?]>([
+    ['of a plain product', plain],
+    ['with A stored transposed', { ...plain, transposeA: true }],
+    ['with B stored transposed', { ...plain, transposeB: true }],
+    ['with both stored transposed', { ...plain, transposeA: true, transposeB: true }],
+    ['of a batch', { ...plain, batch: 2, transposeB: true }],
+    ['of a batch that shares one B', { ...plain, batch: 2 }, true],
+    ['of a batch of transposed A that shares one B', { ...plain, batch: 2, transposeA: true }, true],
+    ['with an activation', { ...plain, activation: 'gelu_new' }],
+    ['with an activation, of a batch', { ...plain, batch: 2, activation: 'silu' }, true],
+  ])('differentiates %s in every operand', (_, options, shared = false) => {
+    const batch = options.batch ?? 1;
+    const sizes = [batch * m * k, (shared ? 1 : batch) * k * n, n, batch * m * n];
+    const part = (x: Float64Array) => {
+      let end = 0;
+      const [a, b, bias, residual] = sizes.map((size) => {
+        end += size;
+        return x.subarray(end - size, end);
+      });
+      return { a, b, bias, residual };
+    };
+    const x = Float64Array.from(seededRandom(5).normal(sizes.reduce((sum, size) => sum + size, 0)));
+    const { a, b, bias, residual } = part(x);
+    const at = { ...options, bias, residual };
+    expectTwins({
+      f: (y) => {
+        const { a, b, ...extras } = part(y);
+        return matmul(a, b, { ...options, ...extras });
+      },
+      x,
+      jvp: (dx) => matmulJvp(part(dx), a, b, at),
+      vjp: (dc) => {
+        const d = matmulVjp(dc, a, b, at);
+        return Float64Array.of(...d.a, ...d.b, ...d.bias, ...d.residual);
+      },
+    });
+  });
+
+  it('takes tangents left out as zero', () => {
+    expect([...matmulJvp({ bias: [1, 2] }, A, B, SIZES)]).toEqual([1, 2, 1, 2]);
+    expect([...matmulJvp({ residual: C }, A, B, SIZES)]).toEqual(C);
   });
 });

@@ -31,6 +31,12 @@ describe('a long text', () => {
     expect(ids).toEqual(counting.encode(TEXT));
   });
 
+  test('of two pieces is tried, too', async () => {
+    const text = TEXT.slice(0, 1.5 * 2 ** 16);
+    const counting = { vocabularySize: 2 ** 20, encode: (part: string) => Uint32Array.from(part, (_, i) => i >> 12) };
+    expect(await encodeText(text, counting)).toEqual(counting.encode(text));
+  });
+
   test('can be given up', async () => {
     const tokenizer = { vocabularySize: 2, encode: (text: string) => new Uint32Array(text.length) };
     expect(await encodeText(TEXT, tokenizer, { signal: AbortSignal.abort() })).toBeUndefined();

@@ -109,7 +109,7 @@ describe('a folder of training', () => {
   });
 
   test.each([
-    ['in the header', 10, 1],
+    ['in the header', 200, 1],
     ['in the middle of the tensors', 8000, 1],
     ['after the state, in the weights', 17_000, 2],
   ])('is whole when the disk is full %s', async (_, room, steps) => {
@@ -128,6 +128,20 @@ describe('a folder of training', () => {
     const model = await openModel(folderSource(folder));
     expect((await model.checkpoint.float32('transformer.wte.weight'))[87]).toBe(1);
     await model.checkpoint.close();
+  });
+
+  test('that another run wrote keeps nothing of its tokenizer', async () => {
+    const both = new Map([...content.tokenizerFiles, ['tokenizer_config.json', new TextEncoder().encode('{}')]]);
+    await writeTrainingFolder(folder, stateAt(1), { ...content, tokenizerFiles: both });
+    expect(await readdir(folder)).toContain('tokenizer_config.json');
+    await save(2);
+    expect(await readdir(folder)).not.toContain('tokenizer_config.json');
+  });
+
+  test('has all that going on needs as soon as it has a state', async () => {
+    disk.room = 17_000; // ends in the weights
+    await expect(save(1)).rejects.toThrow(/model.safetensors could not be written/);
+    expect((await readdir(folder)).sort()).toEqual(['config.json', 'tokenizer.json', 'training.safetensors']);
   });
 
   test('that holds no state says so', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import { parseConfig } from '../../src/model/config.ts';
-import { completePlan, learningRateAt, type TrainingPlan } from '../../src/train/plan.ts';
+import { completePlan, largestActivation, learningRateAt, type TrainingPlan } from '../../src/train/plan.ts';
 
 const config = parseConfig(
   { model_type: 'gpt2', vocab_size: 97, n_positions: 40, n_embd: 24, n_layer: 3, n_head: 3 },
@@ -47,6 +47,14 @@ describe('a plan', () => {
     });
   });
 
+  test('says how large the activations of a step are', () => {
+    const rows = (4 / 2) * 10;
+    const bytes = (vocabularySize: number) =>
+      largestActivation(completePlan({ batch: 4, accumulate: 2, window: 10 }, config), { ...config, vocabularySize });
+    expect(bytes(97)).toBe(4 * rows * 97);
+    expect(bytes(50)).toBe(4 * rows * 4 * 24);
+  });
+
   const adamw = { name: 'adamw', betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0.1 } as const;
   test.each<[string, Partial<TrainingPlan>, RegExp]>([
     ['no steps', { steps: 0 }, /steps is 0/],
@@ -61,6 +69,16 @@ describe('a plan', () => {
     ['a learning rate that is no number', { learningRate: Number.NaN }, /learning rate is NaN/],
     ['a negative norm', { clipNorm: -1 }, /clip at is -1/],
     ['a beta of 1', { optimizer: { ...adamw, betas: [0.9, 1] } }, /betas of AdamW are 0.9 and 1/],
+    [
+      'three betas',
+      { optimizer: { ...adamw, betas: [0.9, 0.95, 0.99] as never } },
+      /betas of AdamW are 0.9 and 0.95 and/,
+    ],
+    ['betas that are text', { optimizer: { ...adamw, betas: ['0.9', '0.95'] as never } }, /betas of AdamW are/],
+    ['no betas', { optimizer: { ...adamw, betas: undefined as never } }, /betas of AdamW are/],
+    ['an optimizer it does not know', { optimizer: { name: 'lion' } as never }, /optimizer is lion/],
+    ['an optimizer that is none', { optimizer: null as never }, /optimizer is undefined/],
+    ['a schedule it does not know', { schedule: 'linear' as never }, /schedule is linear/],
     ['decay that takes all', { learningRate: 0.5, optimizer: { ...adamw, weightDecay: 2 } }, /weight decay is 2/],
   ])('refuses %s', (_, plan, message) => {
     expect(() => completePlan(plan, config)).toThrow(InputError);

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { checkoutSource, testContext } from '#context';
-import { InputError, TrainingError } from '../../src/errors.ts';
+import { FormatError, InputError, TrainingError } from '../../src/errors.ts';
 import { type Context, createContext } from '../../src/gpu/context.ts';
 import { bytesFromArray } from '../../src/io/blobs.ts';
 import type { Checkpoint } from '../../src/io/checkpoint.ts';
@@ -12,9 +12,10 @@ import { type LoadedModel, loadModel, modelFiles, openModel } from '../../src/mo
 import { publishedName } from '../../src/model/parameters.ts';
 import { rmsError } from '../../src/reference/agree.ts';
 import { seededRandom } from '../../src/reference/random.ts';
-import { read } from '../../src/tensor/tensor.ts';
+import { read, type Tensor } from '../../src/tensor/tensor.ts';
 import { readTraining, type SavedTraining, type TrainingState, trainingFile } from '../../src/train/checkpoint.ts';
 import type { Windows } from '../../src/train/data.ts';
+import { createOptimizer } from '../../src/train/optimizer.ts';
 import { completePlan, type TrainingPlan } from '../../src/train/plan.ts';
 import { type StepReport, stepsWithin, type TrainOptions, train } from '../../src/train/train.ts';
 import { createTrainer, type Trainer } from '../../src/train/trainer.ts';
@@ -228,6 +229,17 @@ describe('training', () => {
     expect(new Set(held.slice(1)).size).toBe(1);
   });
 
+  test('holds no memory when it cannot begin', async () => {
+    const model = await small();
+    const held = context.pool.statistics.liveBytes;
+    const good = { name: 'good', tensor: model.weights.tensor('wpe.weight') };
+    const bad = { name: 'bad', tensor: { context, shape: [1], size: -1 } as unknown as Tensor };
+    expect(() => createOptimizer([good, bad], completePlan({}, config).optimizer)).toThrow(RangeError);
+    const broken = { ...model, config: undefined } as unknown as LoadedModel;
+    expect(() => createTrainer(broken, completePlan({}, config))).toThrow(TypeError);
+    expect(context.pool.statistics.liveBytes).toBe(held);
+  });
+
   test('finds how many steps fit into a time, and changes nothing by it', async () => {
     const model = await small();
     const before = await read(model.weights.tensor('wpe.weight'));
@@ -283,6 +295,16 @@ describe('a state', () => {
     await expect(fewer).rejects.toThrow(InputError);
   });
 
+  test('of another size is refused', async () => {
+    const saved = await interrupted(await small(), 1, PLAN);
+    const tensors = new Map(saved.checkpoint.tensors);
+    tensors.set('optimizer.mean.transformer.wpe.weight', { dtype: 'F32', shape: [24, 16] });
+    const resume = { ...saved, checkpoint: { ...saved.checkpoint, tensors } };
+    const failed = train(await small(saved.checkpoint), noise(), { resume });
+    await expect(failed).rejects.toThrow(FormatError);
+    await expect(failed).rejects.toThrow(/mean.transformer.wpe.weight .* has 384 elements; its parameter has 192/);
+  });
+
   test('is kept every so often', async () => {
     const states: number[] = [];
     await train(await small(), noise(), {
@@ -295,6 +317,9 @@ describe('a state', () => {
 });
 
 describe('numbers that are none', () => {
+  const spoil = ({ weights }: LoadedModel) =>
+    context.write(weights.tensor('h.0.ln_1.bias').buffer, 0, Float32Array.of(Number.NaN));
+
   /** Fresh weights, edited. */
   function edited(edit: (name: string, values: Float32Array) => void): Checkpoint {
     const fresh = initialCheckpoint(config, 1);
@@ -323,8 +348,8 @@ describe('numbers that are none', () => {
       },
     });
     await expect(failed).rejects.toThrow(TrainingError);
-    await expect(failed).rejects.toThrow(/Step 1: the loss is not a finite number \(learning rate 0.0100; it was the/);
-    expect(saved!.losses).toHaveLength(0);
+    await expect(failed).rejects.toThrow(/After 0 steps: the held-out loss is not a finite number/);
+    expect(saved).toBeUndefined();
     expect(await read(model.weights.tensor('wpe.weight'))).toEqual(before);
   });
 
@@ -336,24 +361,42 @@ describe('numbers that are none', () => {
         if (name.endsWith('mlp.c_proj.weight')) values.fill(0, 0, config.width);
       }),
     );
-    const failed = train(model, noise(), PLAN);
-    await expect(failed).rejects.toThrow(/Step 1: the gradient of h.1.mlp.c_proj.weight is not a finite number/);
+    const full = new Error('The disk is full.');
+    const onCheckpoint = vi.fn(() => Promise.reject(full));
+    const failed = train(model, noise(), { ...PLAN, onCheckpoint });
+    await expect(failed).rejects.toThrow(TrainingError);
+    await expect(failed).rejects.toThrow(/Step 1: the gradient of h.1.mlp.c_proj.weight is not finite \(or too large/);
+    // The loss was finite, so the state was worth keeping; that it could not be is told besides.
+    expect(onCheckpoint).toHaveBeenCalledTimes(1);
+    await expect(failed).rejects.toMatchObject({ cause: full });
+  });
+
+  test('in held-out text stop training, and replace no state', async () => {
+    const model = await small();
+    const states: number[] = [];
+    const failed = train(model, noise(), {
+      ...PLAN,
+      evaluateEvery: 3,
+      onStep: ({ step }) => step === 3 && spoil(model),
+      onCheckpoint: async ({ losses }) => void states.push(losses.length),
+    });
+    await expect(failed).rejects.toThrow(TrainingError);
+    await expect(failed).rejects.toThrow(/After 3 steps: the held-out loss is not a finite number/);
+    expect(states).toEqual([]);
   });
 
   test('that come later tell what was before', async () => {
     const model = await small();
-    const spoil = ({ step }: StepReport) =>
-      step === 3 && context.write(model.weights.tensor('h.0.ln_1.bias').buffer, 0, Float32Array.of(Number.NaN));
     const states: number[] = [];
     const failed = train(model, noise(), {
       ...PLAN,
       evaluateEvery: 100,
-      onStep: spoil,
+      onStep: ({ step }) => step === 3 && spoil(model),
       onCheckpoint: async ({ losses }) => void states.push(losses.length),
     });
     await expect(failed).rejects.toThrow(
       /Step 4: the loss .* at the step before, the loss was \d.* and the norm of the gradient \d/,
     );
-    expect(states).toEqual([3]);
+    expect(states).toEqual([]); // the weights are spoilt: what was kept before is better
   });
 });
