@@ -24,7 +24,7 @@ export interface Policy {
   candidates(step: Step): AsyncGenerator<Uint32Array>;
 }
 
-/** A multiple of the 10 rows that CPU kernels compute together. */
+/** The 20 rows that CPU kernels compute together. */
 const FIRST_BATCH = 20;
 
 /** By the model's own next-token distribution, in batches that double; the first position by embedding distance. */
