@@ -9,12 +9,12 @@ import { countSets } from './sets.ts';
 
 const shader = { file: 'shaders/elementwise.wgsl', code };
 
-function run(entry: string, shapeOf: Tensor, a?: Tensor, b?: Tensor, factor = 1): Tensor {
-  const { context, shape, size } = shapeOf;
+function run(entry: string, a: Tensor, b?: Tensor, factor = 1): Tensor {
+  const { context, shape, size } = a;
   const y = empty(context, shape, 'f32', entry);
   context.run({
     kernel: { shader, entry },
-    buffers: [a?.buffer, b?.buffer, y.buffer],
+    buffers: [a.buffer, b?.buffer, y.buffer],
     uniforms: [size, b?.size ?? 1, f32(factor)],
     workgroups: elementGrid(size),
     cost: 2 * size,
@@ -45,7 +45,7 @@ function overRepetitions(dy: Tensor, value: Tensor, b: Tensor): Tensor {
 
 const addition: Op<[a: Tensor, b: Tensor], number> = {
   name: 'add',
-  forward: ([a, b], factor) => ({ value: run('add', a, a, b, factor) }),
+  forward: ([a, b], factor) => ({ value: run('add', a, b, factor) }),
   vjp(dy, { inputs: [, b], value }, [, wantsB], factor) {
     const db = wantsB ? overRepetitions(dy, value, b) : undefined;
     return [dy, db && factor !== 1 ? scale(db, factor) : db];
@@ -71,7 +71,7 @@ export function add(a: Tensor, b: Tensor, factor = 1): Tensor {
 
 const scaling: Op<[a: Tensor], number> = {
   name: 'scale',
-  forward: ([a], factor) => ({ value: run('scale', a, a, undefined, factor) }),
+  forward: ([a], factor) => ({ value: run('scale', a, undefined, factor) }),
   vjp: (dy, _, __, factor) => [scale(dy, factor)],
   jvp: ([da], _, factor) => scale(da!, factor),
 };
@@ -81,7 +81,7 @@ export const scale = (a: Tensor, factor: number): Tensor => apply(scaling, [a], 
 
 const multiplication: Op<[a: Tensor, b: Tensor]> = {
   name: 'multiply',
-  forward: ([a, b]) => ({ value: run('multiply', a, a, b) }),
+  forward: ([a, b]) => ({ value: run('multiply', a, b) }),
   vjp: (dy, { inputs: [a, b], value }, [wantsA, wantsB]) => [
     wantsA ? multiply(dy, b) : undefined,
     wantsB ? overRepetitions(multiply(dy, a), value, b) : undefined,
