@@ -79,7 +79,6 @@ struct Task {
   row: vec4u,
   seen: vec4u,
   live: vec4u,
-  readers: vec4u,
 }
 
 fn open_task(number: u32) -> Task {
@@ -94,8 +93,12 @@ fn open_task(number: u32) -> Task {
   task.slot = about[0].x;
   task.seen = vec4u(about[0].y, about[1].y, about[2].y, about[3].y);
   task.live = vec4u(about[0].z, about[1].z, about[2].z, about[3].z);
-  task.readers = vec4u(about[0].w, about[1].w, about[2].w, about[3].w);
   return task;
+}
+
+// How many of the rows just after each row see it.
+fn readers_of(row: vec4u) -> vec4u {
+  return vec4u(rows[row.x].w, rows[row.y].w, rows[row.z].w, rows[row.w].w);
 }
 
 // The most rows back, or ahead, that the window leaves in sight.
@@ -215,7 +218,7 @@ fn direct_keys(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups
   let value = key + params.width;
   var dk: array<vec4f, HEAD_DIM>;
   var dv: array<vec4f, HEAD_DIM>;
-  let reach = task.row + within_window(task.readers);
+  let reach = task.row + within_window(readers_of(task.row));
   let last = highest(reach);
   for (var r = task.row.x; r <= last; r += 4u) {
     let reader = min(r + vec4u(0u, 1u, 2u, 3u), vec4u(last));
@@ -352,7 +355,7 @@ fn tiled_keys(
     right[i] = four_of_qkv(key + params.width);
   }
   workgroupBarrier();
-  let reach = task.row + within_window(task.readers);
+  let reach = task.row + within_window(readers_of(task.row));
   let count = highest(reach) + 1u - task.row.x;
   let query = 3u * task.row.x * params.width + task.column;
   let cotangent = (task.base + task.row.x) * params.width + task.column;

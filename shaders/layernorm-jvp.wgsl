@@ -52,7 +52,9 @@ fn sum_over_row(value: vec2f, lane: u32, slot: u32) -> vec2f {
     }
     workgroupBarrier();
   }
-  return partials[slot * LANES];
+  let total = partials[slot * LANES];
+  workgroupBarrier();
+  return total;
 }
 
 @compute @workgroup_size(LANES, ROWS)

@@ -67,3 +67,14 @@ test('activations are the same text wherever they stand', () => {
   expect(texts).toHaveLength(2);
   expect(texts[0]).toBe(texts[1]);
 });
+
+test('functions of one signature are the same text wherever they stand: WGSL has no include', () => {
+  const texts = new Map<string, Set<string>>();
+  for (const [, code] of shaders) {
+    for (const [text, signature] of code.matchAll(/(?<!@compute.*\n)^(fn \w+\(.*\) -> .*) \{\n[\s\S]*?^\}/gm)) {
+      texts.set(signature, (texts.get(signature) ?? new Set()).add(text));
+    }
+  }
+  expect(texts.size).toBeGreaterThan(20);
+  for (const [signature, bodies] of texts) expect(bodies.size, signature).toBe(1);
+});
