@@ -8,7 +8,7 @@ import { fileBytes } from '../../src/io/folder.node.ts';
 import { openSafetensors } from '../../src/io/safetensors.ts';
 import { encodeSafetensors } from '../../src/io/safetensors-writer.ts';
 import { fixture } from '../support/fixtures.node.ts';
-import { buildCommandLine, type CommandLine, untilInterruptible } from './support.node.ts';
+import { buildCommandLine, type CommandLine, expectationsOf, jsonLines, untilInterruptible } from './support.node.ts';
 
 // Short, and of tokens that are found early at every layer.
 const TEXT = '"Yes," said he.';
@@ -25,29 +25,7 @@ afterAll(() => cli?.remove());
 
 const at = (name: string) => join(cli.folder, name);
 
-/** Runs a command that must succeed and returns its standard output. */
-async function ok(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await cli.run(args);
-  expect(stderr).toBe('');
-  expect(code).toBe(0);
-  return stdout;
-}
-
-/** Runs a command that must refuse its input; returns the message, which must come without a stack. */
-async function refused(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await cli.run(args);
-  expect(stderr).not.toMatch(/\n\s+at /);
-  expect(stdout).toBe('');
-  expect(code).toBe(2);
-  return stderr;
-}
-
-/** The lines of standard output, each as JSON. */
-const jsonLines = (stdout: string) =>
-  stdout
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line));
+const { ok, refused } = expectationsOf(() => cli);
 
 async function writeStates(name: string, values: Float32Array, width: number, metadata?: Record<string, string>) {
   const shape = [values.length / width, width];

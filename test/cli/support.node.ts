@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
+import { expect } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -69,6 +70,34 @@ export async function buildCommandLine(): Promise<CommandLine> {
     },
   };
 }
+
+/** Runs of a command line, once it is built, that must end as their names say. */
+export function expectationsOf(cli: () => CommandLine) {
+  return {
+    /** Runs a command that must succeed and returns its standard output. */
+    async ok(...args: string[]): Promise<string> {
+      const { code, stdout, stderr } = await cli().run(args);
+      expect(stderr).toBe('');
+      expect(code).toBe(0);
+      return stdout;
+    },
+    /** Runs a command that must refuse its input; returns the message, which must come without a stack. */
+    async refused(...args: string[]): Promise<string> {
+      const { code, stdout, stderr } = await cli().run(args);
+      expect(stderr).not.toMatch(/\n\s+at /);
+      expect(stdout).toBe('');
+      expect(code).toBe(2);
+      return stderr;
+    },
+  };
+}
+
+/** The lines of standard output, each as JSON. */
+export const jsonLines = (stdout: string) =>
+  stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 
 /** Waits until a process catches SIGHUP, which it does while it can be interrupted (Linux only). */
 export async function untilInterruptible({ pid }: ChildProcess): Promise<void> {

@@ -6,7 +6,7 @@ import { encodeSafetensors } from '../../src/io/safetensors-writer.ts';
 import { parseConfig } from '../../src/model/config.ts';
 import { initialCheckpoint } from '../../src/model/initial.ts';
 import { DEFAULT_MODEL } from '../support/fixtures.node.ts';
-import { buildCommandLine, type CommandLine } from './support.node.ts';
+import { buildCommandLine, type CommandLine, expectationsOf, jsonLines } from './support.node.ts';
 
 const CONFIG = { model_type: 'gpt2', vocab_size: 256, n_positions: 16, n_embd: 16, n_layer: 1, n_head: 2 };
 /** A small model of bytes. */
@@ -22,27 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => cli?.remove());
 
-async function ok(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await cli.run(args);
-  expect(stderr).toBe('');
-  expect(code).toBe(0);
-  return stdout;
-}
-
-/** Runs a command that must refuse its input; returns the message, which must come without a stack. */
-async function refused(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await cli.run(args);
-  expect(stderr).not.toMatch(/\n\s+at /);
-  expect(stdout).toBe('');
-  expect(code).toBe(2);
-  return stderr;
-}
-
-const jsonLines = (stdout: string) =>
-  stdout
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line));
+const { ok, refused } = expectationsOf(() => cli);
 
 const report = async (run: string) => JSON.parse(await readFile(at(`${run}/training.json`), 'utf8'));
 
