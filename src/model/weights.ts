@@ -24,6 +24,25 @@ export interface Weights {
 const PIECE_ELEMENTS = 4 * 2 ** 20;
 
 /**
+ * Fills a tensor with a stored one's elements from `begin` on, a piece at a time.
+ * @param onPiece Called with the bytes of each piece that went to the GPU.
+ */
+export async function fillTensor(
+  tensor: Tensor,
+  checkpoint: Checkpoint,
+  stored: string,
+  begin: number,
+  onPiece?: (bytes: number) => void,
+): Promise<void> {
+  for (let done = 0; done < tensor.size; done += PIECE_ELEMENTS) {
+    const end = Math.min(done + PIECE_ELEMENTS, tensor.size);
+    const values = await checkpoint.float32(stored, begin + done, begin + end);
+    tensor.context.write(tensor.buffer, 4 * done, values);
+    onPiece?.(values.byteLength);
+  }
+}
+
+/**
  * Uploads every parameter, a piece at a time: the CPU never holds more than 16 MiB of weights.
  * @throws MissingTensorError, OutOfMemoryError, SourceError
  */
@@ -54,13 +73,10 @@ export async function loadWeights(
       const count = Math.min(chunkRows, rows - first);
       const chunk = context.unscoped(() => empty(context, shape.length === 2 ? [count, width] : shape, 'f32', name));
       chunks.push(chunk);
-      for (let done = 0; done < chunk.size; done += PIECE_ELEMENTS) {
-        const end = Math.min(done + PIECE_ELEMENTS, chunk.size);
-        const values = await checkpoint.float32(names.get(name)!, first * width + done, first * width + end);
-        context.write(chunk.buffer, 4 * done, values);
-        loadedBytes += values.byteLength;
+      await fillTensor(chunk, checkpoint, names.get(name)!, first * width, (bytes) => {
+        loadedBytes += bytes;
         onLoad?.(loadedBytes, totalBytes);
-      }
+      });
     }
   }
 

@@ -3,6 +3,7 @@ import type { Checkpoint } from '../io/checkpoint.ts';
 import { isObject } from '../io/json.ts';
 import { type SafetensorsStream, streamSafetensors, type TensorToStream } from '../io/safetensors-writer.ts';
 import { publishedName } from '../model/parameters.ts';
+import { fillTensor } from '../model/weights.ts';
 import { sizeOf } from '../reference/shape.ts';
 import { read, type Tensor } from '../tensor/tensor.ts';
 import type { TrainedTensor } from './optimizer.ts';
@@ -41,9 +42,6 @@ const METADATA = 'preimage.training';
 const LOSSES = 'history.losses';
 const EVALUATIONS = 'history.evaluations';
 const memoryName = (kind: string, parameter: string) => `optimizer.${kind}.${publishedName(parameter)}`;
-
-/** Elements that go to the GPU at once. */
-const PIECE_ELEMENTS = 4 * 2 ** 20;
 
 /** The state of a trainer, as it is when the tensors are read. */
 export function trainingState(
@@ -150,7 +148,7 @@ export async function loadMemory({ parameters, memory }: Trainer, { checkpoint }
       expectSize(checkpoint, stored, sum(chunks.map(({ size }) => size)));
       let begin = 0;
       for (const chunk of chunks) {
-        await fill(chunk, checkpoint, stored, begin);
+        await fillTensor(chunk, checkpoint, stored, begin);
         begin += chunk.size;
       }
     }
@@ -173,11 +171,4 @@ function expectSize(checkpoint: Checkpoint, name: string, size: number): void {
     `${name} in ${checkpoint.name} has ${stored} elements; its parameter has ${size}.`,
     'Use the state as it was written.',
   );
-}
-
-async function fill(tensor: Tensor, checkpoint: Checkpoint, name: string, begin: number): Promise<void> {
-  for (let done = 0; done < tensor.size; done += PIECE_ELEMENTS) {
-    const end = Math.min(done + PIECE_ELEMENTS, tensor.size);
-    tensor.context.write(tensor.buffer, 4 * done, await checkpoint.float32(name, begin + done, begin + end));
-  }
 }
