@@ -7,9 +7,10 @@ import { parametersOf, publishedName } from './parameters.ts';
 type Start = { readonly std: number } | { readonly value: number };
 
 /**
- * Fresh weights, as GPT-2's: matrices and embeddings normal with standard deviation 0.02 (`initializer_range` of the
- * config), projections back into the residual stream divided by sqrt(2 L), biases 0, LayerNorm gains 1. Values are made
- * when asked for, and depend on nothing but the seed, the name of the parameter and their place in it.
+ * Fresh weights, for every family as GPT-2's: matrices and embeddings normal with standard deviation 0.02
+ * (`initializer_range` of the config), projections back into the residual stream divided by sqrt(2 L), biases 0,
+ * LayerNorm gains 1. Values are made when asked for, and depend on nothing but the seed, the name of the parameter and
+ * their place in it.
  * Source: Radford et al. 2019, section 2.3; GPT2PreTrainedModel of transformers.
  */
 export function initialCheckpoint(config: ModelConfig, seed: number): Checkpoint {
@@ -47,7 +48,7 @@ function startOf(name: string, shape: readonly number[], { raw, layers }: ModelC
   if (shape.length === 1) return { value: /\bln_\w+\.weight$/.test(name) ? 1 : 0 };
   const range = raw.initializer_range;
   const std = typeof range === 'number' && range > 0 ? range : 0.02;
-  return { std: name.endsWith('c_proj.weight') ? std / Math.sqrt(2 * layers) : std };
+  return { std: /(c_proj|out_proj)\.weight$/.test(name) ? std / Math.sqrt(2 * layers) : std };
 }
 
 /** Numbers in [0, 1) by index: two keyed rounds of a permutation of 32 bits, so that no two names share a stretch. */

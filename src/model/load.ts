@@ -3,10 +3,10 @@ import type { Context } from '../gpu/context.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
 import { readJson } from '../io/json.ts';
 import { openCheckpoint } from '../io/sharded.ts';
-import type { Source } from '../io/source.ts';
+import type { ByteSource, Source } from '../io/source.ts';
 import { loadTokenizer, type Tokenizer } from '../io/tokenizer.ts';
 import { type ModelConfig, parseConfig } from './config.ts';
-import { gpt2 } from './gpt2.ts';
+import { gpt } from './gpt.ts';
 import type { LanguageModel } from './model.ts';
 import { digest } from './parameters.ts';
 import { loadWeights, type OnLoad } from './weights.ts';
@@ -18,6 +18,8 @@ export interface ModelFiles {
   readonly checkpoint: Checkpoint;
   /** Undefined when the source has no tokenizer.json: the model then speaks in token ids. */
   readonly tokenizer: Tokenizer | undefined;
+  /** Opens another file of the source the model came from; undefined when there is none. */
+  open(path: string): Promise<ByteSource | undefined>;
   /** Fingerprint of the weights, computed when first asked for. */
   digest(): Promise<string>;
 }
@@ -39,7 +41,7 @@ export async function openModel(source: Source): Promise<ModelFiles> {
   }
   const config = parseConfig(json, `${source.name}/config.json`);
   const [checkpoint, tokenizer] = await Promise.all([openCheckpoint(source), loadTokenizer(source)]);
-  return modelFiles(source.name, config, checkpoint, tokenizer);
+  return { ...modelFiles(source.name, config, checkpoint, tokenizer), open: (path) => source.open(path) };
 }
 
 /** Model files from parts already at hand. */
@@ -55,6 +57,7 @@ export function modelFiles(
     config,
     checkpoint,
     tokenizer,
+    open: async () => undefined,
     digest: () => {
       fingerprint ??= digest(checkpoint, config);
       return fingerprint;
@@ -68,13 +71,13 @@ export function modelFiles(
  */
 export async function loadModel(context: Context, files: ModelFiles, onLoad?: OnLoad): Promise<LoadedModel> {
   const weights = await loadWeights(context, files.config, files.checkpoint, onLoad);
-  const model = gpt2(context, files.config, weights);
-  const { name, tokenizer, digest, checkpoint } = files;
+  const model = gpt(context, files.config, weights);
+  const { name, tokenizer, digest, open, checkpoint } = files;
   const dispose = () => {
     model.dispose();
     void checkpoint.close();
   };
-  return { ...model, name, tokenizer, digest, dispose, [Symbol.dispose]: dispose };
+  return { ...model, name, tokenizer, digest, open, dispose, [Symbol.dispose]: dispose };
 }
 
 /**

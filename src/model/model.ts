@@ -43,7 +43,7 @@ export function checkIds(config: ModelConfig, ids: ArrayLike<number>, firstPosit
   const length = firstPosition + ids.length;
   if (length > config.contextLength) {
     throw new InputError(
-      `The prompt has ${length} tokens; the model has ${config.contextLength} positions (n_positions in ${config.name}).`,
+      `The prompt has ${length} tokens; the model has ${config.contextLength} positions (${config.keys.contextLength} in ${config.name}).`,
       `Shorten it by ${length - config.contextLength} tokens.`,
     );
   }
@@ -62,14 +62,18 @@ export function checkTokens({ vocabularySize }: ModelConfig, ids: ArrayLike<numb
 }
 
 /** @throws InputError for a position the model has no embedding for, or not one for each token. */
-export function checkPositions({ contextLength, name }: ModelConfig, positions: Uint32Array, tokens: number): void {
+export function checkPositions(
+  { contextLength, keys, name }: ModelConfig,
+  positions: Uint32Array,
+  tokens: number,
+): void {
   const beyond = positions.find((position) => position >= contextLength);
   if (beyond === undefined && positions.length === tokens) return;
   throw new InputError(
     beyond === undefined
       ? `${positions.length} positions do not go with ${tokens} tokens.`
-      : `Position ${beyond} does not exist: the model has ${contextLength} (n_positions in ${name}).`,
-    'Give each token a position from 0 to n_positions - 1.',
+      : `Position ${beyond} does not exist: the model has ${contextLength} (${keys.contextLength} in ${name}).`,
+    `Give each token a position from 0 to ${contextLength - 1}.`,
   );
 }
 

@@ -1,12 +1,13 @@
 import { ConfigError, MissingTensorError } from '../errors.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
 import type { ModelConfig } from './config.ts';
+import { layouts } from './layout.ts';
 
 /** A parameter of a model. */
 export interface Parameter {
   /** Name without prefix: `h.0.attn.c_attn.weight`. */
   readonly name: string;
-  /** As stored, linear layers `[in, out]` (transformers' Conv1D); `lm_head.weight` `[vocabulary, d]`. */
+  /** Linear layers `[in, out]`, or `[out, in]` in a transposed layout; `lm_head.weight` `[vocabulary, d]`. */
   readonly shape: readonly number[];
   /** The config values that ask for it, for messages: `n_layer = 12`. */
   readonly because: string;
@@ -15,39 +16,60 @@ export interface Parameter {
 const PREFIX = 'transformer.';
 const FLOATS: readonly string[] = ['F64', 'F32', 'F16', 'BF16'];
 
-/** Every parameter of a model, in the order of its forward pass; lazily, so that an absurd layer count costs nothing. */
+/** Every parameter as stored, in the order of the forward pass; lazily, so that an absurd layer count costs nothing. */
 export function* parametersOf(config: ModelConfig): Generator<Parameter> {
-  const { width: d, innerWidth: inner, vocabularySize, contextLength, layers } = config;
-  const n_embd = `n_embd = ${d}`;
-  const n_inner = `n_inner = ${inner}`;
+  for (const { name, shape, because } of tensorsOf(config)) {
+    const parts = partsOf(name);
+    for (const part of parts) yield { name: part, shape: [shape[0] / parts.length, ...shape.slice(1)], because };
+  }
+}
+
+/**
+ * The parameters as they stand on the GPU: those that one product computes with are one matrix there, their rows one
+ * after another. `partsOf` tells which.
+ */
+export function* tensorsOf(config: ModelConfig): Generator<Parameter> {
+  const { width: d, innerWidth: inner, vocabularySize, contextLength, layers, keys } = config;
+  const { qkv, qkvBias, attentionOut, transposed } = layouts[config.family];
+  const ofWidth = `${keys.width} = ${d}`;
+  const ofInner = `${keys.innerWidth} = ${inner}`;
+  const ofVocabulary = `${keys.vocabularySize} = ${vocabularySize}`;
   const parameter = (name: string, shape: number[], ...because: string[]) => ({
     name,
     shape,
     because: because.join(', '),
   });
 
-  yield parameter('wte.weight', [vocabularySize, d], `vocab_size = ${vocabularySize}`, n_embd);
-  yield parameter('wpe.weight', [contextLength, d], `n_positions = ${contextLength}`, n_embd);
+  yield parameter('wte.weight', [vocabularySize, d], ofVocabulary, ofWidth);
+  yield parameter('wpe.weight', [contextLength, d], `${keys.contextLength} = ${contextLength}`, ofWidth);
   for (let layer = 0; layer < layers; layer++) {
     const block = (name: string, shape: number[], ...because: string[]) =>
-      parameter(`h.${layer}.${name}`, shape, `n_layer = ${layers}`, ...because);
-    yield block('ln_1.weight', [d], n_embd);
-    yield block('ln_1.bias', [d], n_embd);
-    yield block('attn.c_attn.weight', [d, 3 * d], n_embd);
-    yield block('attn.c_attn.bias', [3 * d], n_embd);
-    yield block('attn.c_proj.weight', [d, d], n_embd);
-    yield block('attn.c_proj.bias', [d], n_embd);
-    yield block('ln_2.weight', [d], n_embd);
-    yield block('ln_2.bias', [d], n_embd);
-    yield block('mlp.c_fc.weight', [d, inner], n_embd, n_inner);
-    yield block('mlp.c_fc.bias', [inner], n_inner);
-    yield block('mlp.c_proj.weight', [inner, d], n_embd, n_inner);
-    yield block('mlp.c_proj.bias', [d], n_embd);
+      parameter(`h.${layer}.${name}`, shape, `${keys.layers} = ${layers}`, ...because);
+    const matrix = (name: string, inputs: number, outputs: number, ...because: string[]) =>
+      block(`${name}.weight`, transposed ? [outputs, inputs] : [inputs, outputs], ...because);
+    yield block('ln_1.weight', [d], ofWidth);
+    yield block('ln_1.bias', [d], ofWidth);
+    yield matrix(qkv, d, 3 * d, ofWidth);
+    if (qkvBias) yield block(`${qkv}.bias`, [3 * d], ofWidth);
+    yield matrix(attentionOut, d, d, ofWidth);
+    yield block(`${attentionOut}.bias`, [d], ofWidth);
+    yield block('ln_2.weight', [d], ofWidth);
+    yield block('ln_2.bias', [d], ofWidth);
+    yield matrix('mlp.c_fc', d, inner, ofWidth, ofInner);
+    yield block('mlp.c_fc.bias', [inner], ofInner);
+    yield matrix('mlp.c_proj', inner, d, ofWidth, ofInner);
+    yield block('mlp.c_proj.bias', [d], ofWidth);
   }
-  yield parameter('ln_f.weight', [d], n_embd);
-  yield parameter('ln_f.bias', [d], n_embd);
-  if (!config.tiedHead) yield parameter('lm_head.weight', [vocabularySize, d], 'tie_word_embeddings = false', n_embd);
+  yield parameter('ln_f.weight', [d], ofWidth);
+  yield parameter('ln_f.bias', [d], ofWidth);
+  if (!config.tiedHead) yield parameter('lm_head.weight', [vocabularySize, d], 'tie_word_embeddings = false', ofWidth);
   if (config.headBias) yield parameter('lm_head.bias', [vocabularySize], 'lm_head_bias = true');
+}
+
+/** The parameters that a tensor on the GPU is made of, an equal run of its rows each; as a rule one of its own name. */
+export function partsOf(tensor: string): string[] {
+  const layout = Object.values(layouts).find(({ qkv }) => tensor.endsWith(`.${qkv}.weight`));
+  return layout ? layout.qkvParts.map((part) => tensor.replace(layout.qkv, part)) : [tensor];
 }
 
 /**
@@ -61,11 +83,12 @@ export function resolveParameters(config: ModelConfig, checkpoint: Checkpoint): 
   const names = new Map<string, string>();
   for (const parameter of parametersOf(config)) names.set(parameter.name, resolve(parameter, config, checkpoint));
 
+  const { layers } = config.keys;
   const extraBlock = `h.${config.layers}.ln_1.weight`;
   if (storedName(extraBlock, checkpoint))
     throw new ConfigError(
-      `${checkpoint.name} holds ${publishedName(extraBlock)}, a block more than n_layer = ${config.layers} in ${config.name}.`,
-      'Set n_layer to the number of blocks the weights have.',
+      `${checkpoint.name} holds ${publishedName(extraBlock)}, a block more than ${layers} = ${config.layers} in ${config.name}.`,
+      `Set ${layers} to the number of blocks the weights have.`,
     );
   const tiedCopy = 'lm_head.weight';
   if (config.tiedHead && storedName(tiedCopy, checkpoint)) {

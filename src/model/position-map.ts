@@ -35,7 +35,7 @@ export interface PositionMap {
    * @returns [B, d]
    * @throws InputError when a row is to see what its slot does not hold.
    */
-  states(rows: Tensor, slots: Uint32Array, seen?: Uint32Array): Tensor;
+  states(rows: Tensor, slots: Uint32Array, seen?: Uint32Array, hooks?: Hooks): Tensor;
   /**
    * Causal windows of one or more sequences; their keys and values are appended to the cache (`truncate` undoes it).
    * Inside `grad`, `linearize` and the like, derivatives flow through the rows of one call, not into the prefix.
@@ -115,6 +115,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     rows: Tensor,
     slots: Uint32Array,
     seen: Uint32Array = slots.map((slot) => cache.lengths[slot]),
+    hooks?: Hooks,
   ): Tensor {
     slots.forEach((slot, r) => {
       if (!(seen[r] <= cache.lengths[slot])) {
@@ -124,7 +125,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
         );
       }
     });
-    return run(rows, { slots, seen });
+    return run(rows, { slots, seen }, undefined, hooks);
   }
 
   return {

@@ -5,6 +5,7 @@ import { layernorm } from '../reference/layernorm.ts';
 import { type MatmulOptions, matmul } from '../reference/matmul.ts';
 import { countRows } from '../reference/shape.ts';
 import type { ModelConfig } from './config.ts';
+import { layouts } from './layout.ts';
 import { parametersOf } from './parameters.ts';
 
 /** The keys and values of a fixed prefix, for the first `depth` blocks. */
@@ -53,33 +54,49 @@ export async function loadReferenceModel(
 
 function referenceModel(config: ModelConfig, weight: (name: string) => Float32Array): ReferenceModel {
   const { width: d, innerWidth, vocabularySize, heads, headDim, layers, layerNormEpsilon } = config;
+  const { qkvParts, qkvBias, attentionOut, transposed: transposeB } = layouts[config.family];
 
   const norm = (x: ArrayLike<number>, name: string) =>
     layernorm(x, weight(`${name}.weight`), weight(`${name}.bias`), layerNormEpsilon).y;
 
-  /** `activation(x W + b) + residual`, W stored `[in, n]`. */
+  /** `activation(x W + b) + residual`, W stored as the family does. */
   function linear(
     x: Float64Array,
     name: string,
     n: number,
     extra: Pick<MatmulOptions, 'activation' | 'residual'> = {},
   ) {
-    const w = weight(`${name}.weight`); // (k, n)
+    const w = weight(`${name}.weight`); // (k, n) or (n, k)
     const k = w.length / n;
-    return matmul(x, w, { m: x.length / k, n, k, bias: weight(`${name}.bias`), ...extra }); // (m, n)
+    return matmul(x, w, { m: x.length / k, n, k, transposeB, bias: weight(`${name}.bias`), ...extra }); // (m, n)
+  }
+
+  /** Queries, keys and values of each row side by side, `(n, 3d)`. */
+  function queriesKeysValues(x: Float64Array, block: string): Float64Array {
+    const n = x.length / d;
+    const columns = (3 * d) / qkvParts.length;
+    const qkv = new Float64Array(n * 3 * d);
+    qkvParts.forEach((part, i) => {
+      const bias = qkvBias ? weight(`${block}.${part}.bias`) : undefined;
+      const w = weight(`${block}.${part}.weight`); // (d, columns) or (columns, d)
+      const y = matmul(x, w, { m: n, n: columns, k: d, transposeB, bias }); // (n, columns)
+      for (let r = 0; r < n; r++) qkv.set(y.subarray(r * columns, (r + 1) * columns), r * 3 * d + i * columns);
+    });
+    return qkv;
   }
 
   /** One block; with `append`, row r sees the prefix and the rows before it, and all rows are appended. */
   function block(x: Float64Array, layer: number, prefix: ReferencePrefix, append: boolean): Float64Array {
     const n = x.length / d;
     const at = `h.${layer}`;
-    const qkv = linear(norm(x, `${at}.ln_1`), `${at}.attn.c_attn`, 3 * d); // (n, 3d)
+    const qkv = queriesKeysValues(norm(x, `${at}.ln_1`), at); // (n, 3d)
     if (append) appendKeyValues(prefix, layer, qkv, d);
     const { keys, values } = prefix.layers[layer];
     const seen = Array.from({ length: n }, (_, r) => prefix.length + (append ? r : 0));
     const cache = { keys, values, capacity: keys.length / d, slots: new Uint8Array(n), seen };
-    const mixed = attention(qkv, cache, { heads, headDim, scale: config.attentionScale(layer) }); // (n, d)
-    const middle = linear(mixed, `${at}.attn.c_proj`, d, { residual: x }); // (n, d)
+    const [scale, window] = [config.attentionScale(layer), config.attentionWindow(layer)];
+    const mixed = attention(qkv, cache, { heads, headDim, scale, window }); // (n, d)
+    const middle = linear(mixed, `${at}.${attentionOut}`, d, { residual: x }); // (n, d)
     const { activation } = config;
     const hidden = linear(norm(middle, `${at}.ln_2`), `${at}.mlp.c_fc`, innerWidth, { activation }); // (n, inner)
     return linear(hidden, `${at}.mlp.c_proj`, d, { residual: middle }); // (n, d)

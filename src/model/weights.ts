@@ -5,39 +5,65 @@ import type { Table } from '../ops/embedding.ts';
 import { sizeOf } from '../reference/shape.ts';
 import { empty, type Tensor } from '../tensor/tensor.ts';
 import type { ModelConfig } from './config.ts';
-import { parametersOf, resolveParameters } from './parameters.ts';
+import { partsOf, resolveParameters, tensorsOf } from './parameters.ts';
 
 /** Called while weights go to the GPU. */
 export type OnLoad = (loadedBytes: number, totalBytes: number) => void;
 
-/** Parameters on the GPU, f32, by canonical name; matrices over the binding limit in chunks of rows. */
+/** Tensors on the GPU, f32, by the names of `tensorsOf`; matrices over the binding limit in chunks of rows. */
 export interface Weights {
-  /** A parameter that fits one binding, as all but vocabulary matrices do. */
+  /** A tensor that fits one binding, as all but vocabulary matrices do. */
   tensor(name: string): Tensor;
   /** A matrix [rows, width], in chunks where it must be. */
   table(name: string): Table;
-  /** Every parameter by canonical name, in the order of the forward pass; vectors as one chunk [width]. */
+  /** All of them, in the order of the forward pass; vectors as one chunk [width]. */
   entries(): Iterable<readonly [name: string, table: Table]>;
   dispose(): void;
+}
+
+/** Elements that a tensor shares with one of the parts stored in it. */
+export interface Run {
+  readonly tensor: Tensor;
+  /** The first of them in the tensor. */
+  readonly at: number;
+  /** Number of the part, from 0. */
+  readonly part: number;
+  /** The first of them in the part. */
+  readonly begin: number;
+  readonly count: number;
+}
+
+/** Where `parts` equal parts, one after another, lie in the chunks of a tensor. */
+export function* runsOf(chunks: readonly Tensor[], parts: number): Generator<Run> {
+  const partSize = chunks.reduce((sum, { size }) => sum + size, 0) / parts;
+  let first = 0; // of the chunk
+  for (const tensor of chunks) {
+    for (let at = 0, count: number; at < tensor.size; at += count) {
+      const part = Math.floor((first + at) / partSize);
+      const begin = first + at - part * partSize;
+      count = Math.min(tensor.size - at, partSize - begin);
+      yield { tensor, at, part, begin, count };
+    }
+    first += tensor.size;
+  }
 }
 
 const PIECE_ELEMENTS = 4 * 2 ** 20;
 
 /**
- * Fills a tensor with a stored one's elements from `begin` on, a piece at a time.
+ * Fills a run with the elements of its part as stored, a piece at a time.
  * @param onPiece Called with the bytes of each piece that went to the GPU.
  */
-export async function fillTensor(
-  tensor: Tensor,
+export async function fillRun(
+  { tensor, at, begin, count }: Run,
   checkpoint: Checkpoint,
   stored: string,
-  begin: number,
   onPiece?: (bytes: number) => void,
 ): Promise<void> {
-  for (let done = 0; done < tensor.size; done += PIECE_ELEMENTS) {
-    const end = Math.min(done + PIECE_ELEMENTS, tensor.size);
+  for (let done = 0; done < count; done += PIECE_ELEMENTS) {
+    const end = Math.min(done + PIECE_ELEMENTS, count);
     const values = await checkpoint.float32(stored, begin + done, begin + end);
-    tensor.context.write(tensor.buffer, 4 * done, values);
+    tensor.context.write(tensor.buffer, 4 * (at + done), values);
     onPiece?.(values.byteLength);
   }
 }
@@ -53,8 +79,8 @@ export async function loadWeights(
   onLoad?: OnLoad,
 ): Promise<Weights> {
   const names = resolveParameters(config, checkpoint);
-  const parameters = [...parametersOf(config)];
-  const totalBytes = parameters.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+  const tensors = [...tensorsOf(config)];
+  const totalBytes = tensors.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
   const tables = new Map<string, Table>();
   let loadedBytes = 0;
 
@@ -63,6 +89,17 @@ export async function loadWeights(
   };
 
   async function load(name: string, shape: readonly number[]): Promise<void> {
+    const chunks = allocate(name, shape);
+    const parts = partsOf(name).map((part) => names.get(part)!);
+    for (const run of runsOf(chunks, parts.length)) {
+      await fillRun(run, checkpoint, parts[run.part], (bytes) => {
+        loadedBytes += bytes;
+        onLoad?.(loadedBytes, totalBytes);
+      });
+    }
+  }
+
+  function allocate(name: string, shape: readonly number[]): readonly Tensor[] {
     const [rows, width] = shape.length === 2 ? [shape[0], shape[1]] : [1, shape[0]];
     // Vector loads need chunks of whole rows in multiples of four.
     const fitting = Math.floor(context.device.limits.maxStorageBufferBindingSize / (4 * width));
@@ -71,17 +108,13 @@ export async function loadWeights(
     tables.set(name, { rows, width, chunks });
     for (let first = 0; first < rows; first += chunkRows) {
       const count = Math.min(chunkRows, rows - first);
-      const chunk = context.unscoped(() => empty(context, shape.length === 2 ? [count, width] : shape, 'f32', name));
-      chunks.push(chunk);
-      await fillTensor(chunk, checkpoint, names.get(name)!, first * width, (bytes) => {
-        loadedBytes += bytes;
-        onLoad?.(loadedBytes, totalBytes);
-      });
+      chunks.push(context.unscoped(() => empty(context, shape.length === 2 ? [count, width] : shape, 'f32', name)));
     }
+    return chunks;
   }
 
   try {
-    for (const { name, shape } of parameters) await load(name, shape);
+    for (const { name, shape } of tensors) await load(name, shape);
     await context.finish();
   } catch (error) {
     dispose();

@@ -2,10 +2,11 @@ import { FormatError, MissingTensorError } from '../errors.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
 import { isObject } from '../io/json.ts';
 import { type SafetensorsStream, streamSafetensors, type TensorToStream } from '../io/safetensors-writer.ts';
-import { publishedName } from '../model/parameters.ts';
-import { fillTensor } from '../model/weights.ts';
+import { partsOf, publishedName } from '../model/parameters.ts';
+import { fillRun, type Run, runsOf } from '../model/weights.ts';
+import { sliceRows } from '../ops/slice.ts';
 import { sizeOf } from '../reference/shape.ts';
-import { read, type Tensor } from '../tensor/tensor.ts';
+import { read, reshape, type Tensor, take } from '../tensor/tensor.ts';
 import type { TrainedTensor } from './optimizer.ts';
 import type { TrainingPlan } from './plan.ts';
 import type { Evaluation } from './train.ts';
@@ -59,24 +60,33 @@ export function trainingState(
   };
 }
 
-/** One tensor for each name; those of a parameter in chunks are joined again. */
+/** One tensor for each parameter: chunks are joined again, and what shares a tensor on the GPU is taken apart. */
 function streams(
   parameters: readonly TrainedTensor[],
   nameOf: (parameter: string) => string,
   tensors: readonly Tensor[],
 ): TensorToStream[] {
-  return [...new Set(parameters.map(({ name }) => name))].map((name) => {
+  return [...new Set(parameters.map(({ name }) => name))].flatMap((name) => {
     const chunks = tensors.filter((_, i) => parameters[i].name === name);
-    const [{ shape }] = chunks;
-    return {
-      name: nameOf(name),
-      dtype: 'F32',
-      shape: chunks.length === 1 ? shape : [sum(chunks.map((chunk) => chunk.shape[0])), shape[1]],
-      async *pieces() {
-        for (const chunk of chunks) yield await read(chunk);
-      },
-    };
+    const parts = partsOf(name);
+    const [, ...columns] = chunks[0].shape;
+    const rows = sum(chunks.map(({ shape }) => shape[0])) / parts.length;
+    return parts.map(
+      (parameter, part): TensorToStream => ({
+        name: nameOf(parameter),
+        dtype: 'F32',
+        shape: [rows, ...columns],
+        async *pieces() {
+          for (const run of runsOf(chunks, parts.length)) if (run.part === part) yield await readRun(run);
+        },
+      }),
+    );
   });
+}
+
+function readRun({ tensor, at, count }: Run): Promise<Float32Array<ArrayBuffer>> {
+  if (count === tensor.size) return read(tensor);
+  return take(tensor.context.scope(() => sliceRows(reshape(tensor, [tensor.size, 1]), at, count)));
 }
 
 /** The weights as the `model.safetensors` of a model folder. */
@@ -144,13 +154,10 @@ export async function loadMemory({ parameters, memory }: Trainer, { checkpoint }
   for (const [kind, tensors] of memory) {
     for (const name of new Set(parameters.map((parameter) => parameter.name))) {
       const chunks = tensors.filter((_, i) => parameters[i].name === name);
-      const stored = memoryName(kind, name);
-      expectSize(checkpoint, stored, sum(chunks.map(({ size }) => size)));
-      let begin = 0;
-      for (const chunk of chunks) {
-        await fillTensor(chunk, checkpoint, stored, begin);
-        begin += chunk.size;
-      }
+      const stored = partsOf(name).map((parameter) => memoryName(kind, parameter));
+      const size = sum(chunks.map((chunk) => chunk.size)) / stored.length;
+      for (const part of stored) expectSize(checkpoint, part, size);
+      for (const run of runsOf(chunks, stored.length)) await fillRun(run, checkpoint, stored[run.part]);
     }
   }
 }

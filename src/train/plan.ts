@@ -57,7 +57,7 @@ export function completePlan(given: Partial<TrainingPlan>, config: ModelConfig):
   return plan;
 }
 
-function check(plan: TrainingPlan, { contextLength, name }: ModelConfig): void {
+function check(plan: TrainingPlan, { contextLength, keys, name }: ModelConfig): void {
   const expect = (ok: boolean, what: string, cure: string) => {
     if (!ok) throw new InputError(what, cure);
   };
@@ -75,7 +75,7 @@ function check(plan: TrainingPlan, { contextLength, name }: ModelConfig): void {
   expect(clipNorm >= 0 && Number.isFinite(clipNorm), `The norm to clip at is ${clipNorm}.`, 'Use 0 (never) or more.');
   expect(
     window <= contextLength,
-    `Windows of ${window} tokens do not fit the model: it has ${contextLength} positions (n_positions in ${name}).`,
+    `Windows of ${window} tokens do not fit the model: it has ${contextLength} positions (${keys.contextLength} in ${name}).`,
     'Use shorter windows.',
   );
   expect(

@@ -31,6 +31,23 @@ test('the same seed gives the same weights, in whatever pieces they are read', a
   expect((await initialCheckpoint(config, 7).float32('transformer.h.3.mlp.c_fc.weight'))[0]).not.toBe(whole[0]);
 });
 
+test('a GPT-Neo begins alike', async () => {
+  const { n_positions, n_embd, n_layer, n_head, ...rest } = sizes;
+  const neo = {
+    ...rest,
+    model_type: 'gpt_neo',
+    max_position_embeddings: n_positions,
+    hidden_size: n_embd,
+    num_layers: n_layer,
+    num_heads: n_head,
+    attention_types: [[['global', 'local'], 4]],
+  };
+  const fresh = initialCheckpoint(parseConfig(neo, 'config.json'), 1);
+  expect(std(await fresh.float32('transformer.h.3.attn.attention.k_proj.weight'))).toBeCloseTo(0.02, 3);
+  expect(std(await fresh.float32('transformer.h.3.attn.attention.out_proj.weight'))).toBeCloseTo(0.02 / 4, 3);
+  expect(std(await fresh.float32('transformer.h.3.mlp.c_proj.weight'))).toBeCloseTo(0.02 / 4, 3);
+});
+
 test('initializer_range of the config is followed', async () => {
   const wide = initialCheckpoint(parseConfig({ ...sizes, initializer_range: 0.1 }, 'config.json'), 1);
   expect(std(await wide.float32('transformer.wte.weight'))).toBeCloseTo(0.1, 2);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../src/errors.ts';
-import { parseConfig } from '../../src/model/config.ts';
+import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
 
 const SMALL = { model_type: 'gpt2', vocab_size: 97, n_positions: 40, n_embd: 24, n_layer: 3, n_head: 3 };
 
@@ -8,7 +8,7 @@ const parse = (changes: Record<string, unknown> = {}) => parseConfig({ ...SMALL,
 
 describe('parseConfig', () => {
   it('fills in what transformers would', () => {
-    const { attentionScale, raw, ...config } = parse();
+    const { attentionScale, attentionWindow, keys, raw, ...config } = parse();
     expect(config).toEqual({
       family: 'gpt2',
       name: 'config.json',
@@ -26,6 +26,8 @@ describe('parseConfig', () => {
       warnings: [],
     });
     expect(attentionScale(2)).toBe(1 / Math.sqrt(8));
+    expect(attentionWindow(2)).toBeUndefined();
+    expect(keys).toMatchObject({ contextLength: 'n_positions', layers: 'n_layer' });
     expect(raw).toEqual(SMALL);
   });
 
@@ -60,7 +62,7 @@ describe('parseConfig', () => {
     ['null', null, /holds null, not an object/],
     ['an array', [SMALL], /not an object/],
     ['a string', 'gpt2', /holds "gpt2"/],
-    ['no architecture', {}, /model_type missing and architectures missing.*Supported model types: gpt2/],
+    ['no architecture', {}, /model_type missing and architectures missing.*Supported model types: gpt2, gpt_neo\./],
     ['another model type', { ...SMALL, model_type: 'bert' }, /model_type "bert".*gpt2/],
     ['a model type of Object.prototype', { ...SMALL, model_type: 'toString' }, /"toString"/],
     ['an architecture of Object.prototype', { architectures: ['constructor'] }, /"constructor"/],
@@ -86,5 +88,122 @@ describe('parseConfig', () => {
     expect(() => parseConfig(json, 'config.json')).toThrow(ConfigError);
     expect(() => parseConfig(json, 'config.json')).toThrow(message);
     expect(() => parseConfig(json, 'config.json')).toThrow(/^config\.json /);
+  });
+});
+
+const NEO = {
+  model_type: 'gpt_neo',
+  vocab_size: 50257,
+  max_position_embeddings: 2048,
+  hidden_size: 768,
+  num_layers: 4,
+  num_heads: 16,
+  attention_types: [[['global', 'local'], 2]],
+};
+
+const parseNeo = (changes: Record<string, unknown> = {}) => parseConfig({ ...NEO, ...changes }, 'config.json');
+const windows = (config: ModelConfig) => Array.from({ length: config.layers }, (_, l) => config.attentionWindow(l));
+
+describe('parseConfig of a GPT-Neo', () => {
+  it('fills in what transformers would', () => {
+    const { attentionScale, attentionWindow, keys, raw, ...config } = parseNeo({ intermediate_size: null });
+    expect(config).toEqual({
+      family: 'gpt_neo',
+      name: 'config.json',
+      vocabularySize: 50257,
+      contextLength: 2048,
+      width: 768,
+      layers: 4,
+      heads: 16,
+      headDim: 48,
+      innerWidth: 3072,
+      activation: 'gelu_new',
+      layerNormEpsilon: 1e-5,
+      tiedHead: true,
+      headBias: false,
+      warnings: [],
+    });
+    expect(attentionScale(1)).toBe(1);
+    expect([0, 1, 2, 3].map(attentionWindow)).toEqual([undefined, 256, undefined, 256]);
+    expect(keys).toMatchObject({ contextLength: 'max_position_embeddings', layers: 'num_layers' });
+    expect(raw).toEqual({ ...NEO, intermediate_size: null });
+  });
+
+  it.each<[string, Record<string, unknown>, (number | undefined)[]]>([
+    ['a window of its own', { window_size: 6 }, [undefined, 6, undefined, 6]],
+    [
+      'runs of several kinds',
+      {
+        attention_types: [
+          [['global'], 1],
+          [['local'], 3],
+        ],
+      },
+      [undefined, 256, 256, 256],
+    ],
+    ['local attention alone', { attention_types: [[['local'], 4]] }, [256, 256, 256, 256]],
+    [
+      'a run of no block',
+      {
+        attention_types: [
+          [['local'], 0],
+          [['global'], 4],
+        ],
+      },
+      new Array(4).fill(undefined),
+    ],
+    [
+      'attention_layers in place of attention_types',
+      { attention_types: undefined, attention_layers: ['local', 'global', 'global', 'local'] },
+      [256, undefined, undefined, 256],
+    ],
+    ['both, alike', { attention_layers: ['global', 'local', 'global', 'local'] }, [undefined, 256, undefined, 256]],
+  ])('reads %s', (_, changes, want) => {
+    expect(windows(parseNeo(changes))).toEqual(want);
+  });
+
+  it('alternates over 24 blocks where the config does not say', () => {
+    expect(windows(parseNeo({ attention_types: null, num_layers: 24 })).slice(-2)).toEqual([undefined, 256]);
+  });
+
+  it('does not write out an absurd number of blocks', () => {
+    const deep = parseNeo({ num_layers: 2 ** 40, attention_types: [[['global', 'local'], 2 ** 39]] });
+    expect([2 ** 40 - 2, 2 ** 40 - 1].map(deep.attentionWindow)).toEqual([undefined, 256]);
+  });
+
+  it.each(['GPTNeoForCausalLM', 'GPTNeoModel'])('takes %s without model_type', (architecture) => {
+    expect(parseNeo({ model_type: undefined, architectures: [architecture] }).family).toBe('gpt_neo');
+  });
+
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    [
+      'an unknown kind of attention',
+      { attention_types: [[['global', 'sparse'], 2]] },
+      /attention of the kind "sparse"\. Supported attention types: global, local\.$/,
+    ],
+    [
+      'an unknown kind in attention_layers',
+      { attention_types: undefined, attention_layers: ['global', 'local', 'sparse', 'local'] },
+      /kind "sparse"/,
+    ],
+    ['a kind that is no word', { attention_types: [[[null], 4]] }, /kind null/],
+    ['too few attention types', { num_layers: 6 }, /attention_types for 4 blocks and num_layers = 6/],
+    ['none where transformers means 24 blocks', { attention_types: null }, /for 24 blocks and num_layers = 4/],
+    ['another list of layers', { attention_layers: ['global', 'local'] }, /\["global","local"\] and num_layers = 4/],
+    ['layers that are no list', { attention_layers: 'local' }, /attention_layers = "local".*for each block/],
+    ['types that are no runs', { attention_types: ['global', 'local'] }, /\["global","local"\].*\[\[\["global"/],
+    ['half a repeat', { attention_types: [[['global'], 0.5]] }, /attention_types = .*repeats/],
+    [
+      'lists that contradict each other',
+      { attention_layers: ['global', 'local', 'local', 'local'] },
+      /makes block 2 global in attention_types, local in attention_layers/,
+    ],
+    ['a window of nothing', { window_size: 0 }, /window_size = 0.*positive integer/],
+    ['the sizes of a GPT-2', { hidden_size: undefined, n_embd: 768 }, /has no hidden_size/],
+    ['heads that do not divide the width', { num_heads: 5 }, /hidden_size = 768.*num_heads = 5/],
+  ])('refuses %s', (_, changes, message) => {
+    expect(() => parseNeo(changes)).toThrow(ConfigError);
+    expect(() => parseNeo(changes)).toThrow(message);
+    expect(() => parseNeo(changes)).toThrow(/^config\.json /);
   });
 });

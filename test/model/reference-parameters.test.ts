@@ -2,16 +2,33 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, MissingTensorError } from '../../src/errors.ts';
 import type { Checkpoint, Dtype, TensorInfo } from '../../src/io/checkpoint.ts';
 import { parseConfig } from '../../src/model/config.ts';
-import { digest, parametersOf, resolveParameters } from '../../src/model/parameters.ts';
+import { digest, parametersOf, partsOf, resolveParameters, tensorsOf } from '../../src/model/parameters.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 const SIZES = { model_type: 'gpt2', vocab_size: 7, n_positions: 5, n_embd: 4, n_layer: 2, n_head: 2 };
 const TIED = parseConfig(SIZES, 'config.json');
 const UNTIED = parseConfig({ ...SIZES, tie_word_embeddings: false, lm_head_bias: true }, 'config.json');
 
-/** The tied model's weights with some tensors changed, added or (undefined) left out. */
-function checkpoint(changes: Record<string, TensorInfo | undefined> = {}, rename = (name: string) => name): Checkpoint {
-  const whole = hashedCheckpoint(TIED);
+const NEO = parseConfig(
+  {
+    model_type: 'gpt_neo',
+    vocab_size: 7,
+    max_position_embeddings: 5,
+    hidden_size: 4,
+    num_layers: 2,
+    num_heads: 2,
+    attention_types: [[['global', 'local'], 1]],
+  },
+  'config.json',
+);
+
+/** A model's weights, the tied one's, with some tensors changed, added or (undefined) left out. */
+function checkpoint(
+  changes: Record<string, TensorInfo | undefined> = {},
+  rename = (name: string) => name,
+  config = TIED,
+): Checkpoint {
+  const whole = hashedCheckpoint(config);
   const tensors = new Map<string, TensorInfo>();
   for (const [name, info] of [...whole.tensors, ...Object.entries(changes)])
     if (!(name in changes) || changes[name]) tensors.set(rename(name), changes[name] ?? (info as TensorInfo));
@@ -29,6 +46,31 @@ describe('parametersOf', () => {
       shape.reduce((a, b) => a * b),
     );
     expect(sizes.reduce((a, b) => a + b)).toBe(124_439_808);
+  });
+
+  it('counts what transformers counts in GPT-Neo 125M', () => {
+    const sizes = { vocab_size: 50257, max_position_embeddings: 2048, hidden_size: 768, num_layers: 12, num_heads: 12 };
+    const types = { attention_types: [[['global', 'local'], 6]] };
+    const config = parseConfig({ model_type: 'gpt_neo', ...sizes, ...types }, 'config.json');
+    const counts = [...parametersOf(config)].map(({ shape }) => shape.reduce((a, b) => a * b));
+    expect(counts.reduce((a, b) => a + b)).toBe(125_198_592);
+  });
+});
+
+describe('tensorsOf', () => {
+  it('are the parameters of a GPT-2, one each', () => {
+    expect([...tensorsOf(UNTIED)]).toEqual([...parametersOf(UNTIED)]);
+  });
+
+  it('hold queries, keys and values of a GPT-Neo in one matrix, the rest one each', () => {
+    const tensors = [...tensorsOf(NEO)];
+    expect(tensors.flatMap(({ name }) => partsOf(name))).toEqual([...parametersOf(NEO)].map(({ name }) => name));
+    const joined = tensors.filter(({ name }) => partsOf(name).length > 1);
+    expect(joined.map(({ shape }) => shape)).toEqual([
+      [12, 4],
+      [12, 4],
+    ]);
+    expect(partsOf(joined[1].name)).toEqual(['q', 'k', 'v'].map((part) => `h.1.attn.attention.${part}_proj.weight`));
   });
 });
 
@@ -76,6 +118,20 @@ describe('resolveParameters', () => {
     const call = () => resolveParameters(config, checkpoint(changes));
     expect(call).toThrow(MissingTensorError);
     expect(call).toThrow(message);
+  });
+
+  it('finds the parameters of a GPT-Neo beside its mask buffers, and refuses with its own words', () => {
+    const masks = { 'transformer.h.0.attn.attention.bias': { dtype: 'BOOL', shape: [1, 1, 5, 5] } as const };
+    expect([...resolveParameters(NEO, checkpoint(masks, withoutPrefix, NEO)).values()]).toContain(
+      'h.1.attn.attention.v_proj.weight',
+    );
+    const fails = (changes: Record<string, TensorInfo | undefined>) => () =>
+      resolveParameters(NEO, checkpoint(changes, undefined, NEO));
+    expect(fails({ 'transformer.h.0.attn.attention.k_proj.weight': undefined })).toThrow(
+      /^transformer\.h\.0\.attn\.attention\.k_proj\.weight is not in .* \(num_layers = 2, hidden_size = 4 in/,
+    );
+    expect(fails({ 'transformer.h.0.mlp.c_fc.weight': f32(4, 16) })).toThrow(/\[4, 16\], not \[16, 4\]/);
+    expect(fails({ 'transformer.h.2.ln_1.weight': f32(4) })).toThrow(/a block more than num_layers = 2/);
   });
 
   it('refuses a config with fewer blocks than the checkpoint', () => {

@@ -7,6 +7,19 @@ import { expectAgree, seededRandom } from '../support/agree.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 const SIZES = { model_type: 'gpt2', vocab_size: 31, n_positions: 12, n_embd: 15, n_layer: 3, n_head: 3 };
+/** What to change for a model of each family; the window of GPT-Neo is shorter than the prompt. */
+const FAMILIES = {
+  gpt2: {},
+  gpt_neo: {
+    model_type: 'gpt_neo',
+    max_position_embeddings: 12,
+    hidden_size: 15,
+    num_layers: 3,
+    num_heads: 3,
+    attention_types: [[['local', 'global', 'local'], 1]],
+    window_size: 3,
+  },
+};
 const IDS = [3, 1, 4, 1, 5, 9, 2];
 const D = SIZES.n_embd;
 const EXACT = { rel: 0, abs: 1e-14 };
@@ -20,9 +33,9 @@ async function model(changes: Record<string, unknown> = {}) {
 
 const rowsOf = (state: Float64Array, from: number, to?: number) => state.subarray(from * D, to && to * D); // (to - from, D)
 
-describe('the prefix cache of the float64 twin', () => {
+describe.each(Object.entries(FAMILIES))('the prefix cache of the float64 twin, %s', (_, changes) => {
   it.each([0, 1, 2, 3])('a prefix and one more position give the row of the whole forward, layer %d', async (layer) => {
-    const twin = await model();
+    const twin = await model(changes);
     const whole = twin.residualStates(IDS);
     for (const t of [0, 1, 6]) {
       const prefix = twin.prefix(layer);
@@ -33,7 +46,7 @@ describe('the prefix cache of the float64 twin', () => {
   });
 
   it('states leaves the prefix alone and evaluates each row by itself', async () => {
-    const twin = await model();
+    const twin = await model(changes);
     const prefix = twin.prefix();
     twin.extend(twin.embed(IDS.slice(0, 4)), prefix);
     const rows = Float64Array.from(seededRandom(1).normal(5 * D)); // (5, D)
@@ -44,7 +57,7 @@ describe('the prefix cache of the float64 twin', () => {
   });
 
   it('extends in pieces as in one go, at every layer', async () => {
-    const twin = await model();
+    const twin = await model(changes);
     const whole = twin.residualStates(IDS);
     for (let layer = 0; layer <= 3; layer++) {
       const prefix = twin.prefix();
@@ -56,7 +69,7 @@ describe('the prefix cache of the float64 twin', () => {
   });
 
   it('truncate takes back what was appended', async () => {
-    const twin = await model();
+    const twin = await model(changes);
     const prefix = twin.prefix();
     twin.extend(twin.embed(IDS.slice(0, 3)), prefix);
     const next = twin.embed([7], 3); // (1, D)
@@ -68,7 +81,7 @@ describe('the prefix cache of the float64 twin', () => {
   });
 
   it('is causal: later tokens do not move earlier rows', async () => {
-    const twin = await model();
+    const twin = await model(changes);
     const [a, b] = [twin.residualStates(IDS), twin.residualStates([...IDS.slice(0, 5), 0, 0])];
     for (let layer = 0; layer <= 3; layer++)
       expectAgree(rowsOf(a[layer], 0, 5), rowsOf(b[layer], 0, 5), { rel: 0, abs: 0 });

@@ -11,3 +11,6 @@ export const GPT2_FIXTURES = [
   'gpt2-old-names',
   'gpt2-massive',
 ];
+
+/** The models of every family. */
+export const FIXTURES = [...GPT2_FIXTURES, 'gptneo'];

@@ -14,13 +14,11 @@ import { newPositionMap } from '../../src/model/position-map.ts';
 import { rmsError } from '../../src/reference/agree.ts';
 import { read, readAll, upload } from '../../src/tensor/tensor.ts';
 import { worstRow } from '../support/agree.ts';
-import { GPT2_FIXTURES } from '../support/fixture-names.ts';
+import { FIXTURES } from '../support/fixture-names.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 /** Largest difference allowed, in units of the RMS of each state: of the row of one position. */
 const BOUND = 2e-5;
-
-const FIXTURES = [...GPT2_FIXTURES, 'hashed-d64'];
 
 let context: Context;
 beforeAll(async () => {
@@ -47,34 +45,37 @@ async function referenceRows(file: Checkpoint, name: string, sequence: number): 
 }
 
 describe.each(['cpu', 'hardware'] as const)('with kernels for %s adapters', (kind) => {
-  test.each(FIXTURES)('%s: every residual state and the logits are those of transformers', async (name) => {
-    const source = checkoutSource(`test/data/${name}`);
-    const on = await createContext({ device: context.device, kind });
-    const model = await load(source, on);
-    const file = await reference(source);
-    const [batch = 0, length = 0] = file.tensors.get('input_ids')!.shape;
-    const ids = await file.float32('input_ids');
-    const positions = file.tensors.has('positions') ? await file.float32('positions') : countFrom(0, length);
-    const keep = (values: Float32Array, width: number) =>
-      Float32Array.from([...positions].flatMap((p) => [...values.subarray(p * width, (p + 1) * width)]));
-    for (let b = 0; b < batch; b++) {
-      const states = residualStates(model, Uint32Array.from(ids.subarray(b * length, (b + 1) * length)));
-      const logits = model.logits(states.at(-1)!);
-      const got = await readAll([...states, logits]);
-      for (let layer = 0; layer < states.length; layer++) {
-        const want = await referenceRows(file, `residual.${layer}`, b);
-        expect(
-          worstRow(keep(got[layer], model.config.width), want, model.config.width),
-          `residual.${layer}`,
-        ).toBeLessThan(BOUND);
+  test.each([...FIXTURES, 'hashed-d64'])(
+    '%s: every residual state and the logits are those of transformers',
+    async (name) => {
+      const source = checkoutSource(`test/data/${name}`);
+      const on = await createContext({ device: context.device, kind });
+      const model = await load(source, on);
+      const file = await reference(source);
+      const [batch = 0, length = 0] = file.tensors.get('input_ids')!.shape;
+      const ids = await file.float32('input_ids');
+      const positions = file.tensors.has('positions') ? await file.float32('positions') : countFrom(0, length);
+      const keep = (values: Float32Array, width: number) =>
+        Float32Array.from([...positions].flatMap((p) => [...values.subarray(p * width, (p + 1) * width)]));
+      for (let b = 0; b < batch; b++) {
+        const states = residualStates(model, Uint32Array.from(ids.subarray(b * length, (b + 1) * length)));
+        const logits = model.logits(states.at(-1)!);
+        const got = await readAll([...states, logits]);
+        for (let layer = 0; layer < states.length; layer++) {
+          const want = await referenceRows(file, `residual.${layer}`, b);
+          expect(
+            worstRow(keep(got[layer], model.config.width), want, model.config.width),
+            `residual.${layer}`,
+          ).toBeLessThan(BOUND);
+        }
+        const want = await referenceRows(file, 'logits', b);
+        const { vocabularySize } = model.config;
+        expect(worstRow(keep(got.at(-1)!, vocabularySize), want, vocabularySize), 'logits').toBeLessThan(BOUND);
+        for (const tensor of [...states, logits]) tensor.dispose();
       }
-      const want = await referenceRows(file, 'logits', b);
-      const { vocabularySize } = model.config;
-      expect(worstRow(keep(got.at(-1)!, vocabularySize), want, vocabularySize), 'logits').toBeLessThan(BOUND);
-      for (const tensor of [...states, logits]) tensor.dispose();
-    }
-    model.dispose();
-  });
+      model.dispose();
+    },
+  );
 });
 
 describe('the position map', () => {

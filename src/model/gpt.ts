@@ -7,22 +7,25 @@ import { layernorm } from '../ops/layernorm.ts';
 import { type MatmulOptions, matmul } from '../ops/matmul.ts';
 import { placeColumns, replaceColumns, sliceRows, takeColumns } from '../ops/slice.ts';
 import { reshape, type Tensor } from '../tensor/tensor.ts';
-import type { Gpt2Config } from './config.ts';
+import type { ModelConfig } from './config.ts';
 import { type HookPoint, type Hooks, tap } from './hooks.ts';
+import { layouts } from './layout.ts';
 import { type Attend, checkPositions, checkTokens, type LanguageModel } from './model.ts';
 import type { Weights } from './weights.ts';
 
 /**
- * GPT-2 (Radford et al. 2019): pre-norm blocks `h = x + attn(ln_1 x)`, `y = h + mlp(ln_2 h)`, learned positions.
- * Linear layers are stored [in, out].
+ * GPT-2 (Radford et al. 2019) and GPT-Neo (Black et al. 2021): pre-norm blocks `h = x + attn(ln_1 x)`,
+ * `y = h + mlp(ln_2 h)`, learned positions. They differ in the scale and the window of attention, which the config
+ * gives, and in how linear layers are stored.
  */
-export function gpt2(context: Context, config: Gpt2Config, weights: Weights): LanguageModel {
+export function gpt(context: Context, config: ModelConfig, weights: Weights): LanguageModel {
   const { width: d, heads, layerNormEpsilon } = config;
+  const { qkv: qkvName, qkvBias, attentionOut, transposed: transposeB } = layouts[config.family];
 
   const norm = (x: Tensor, name: string) =>
     layernorm(x, weights.tensor(`${name}.weight`), weights.tensor(`${name}.bias`), layerNormEpsilon);
   const linear = (x: Tensor, name: string, options: MatmulOptions = {}) =>
-    matmul(x, weights.tensor(`${name}.weight`), { bias: weights.tensor(`${name}.bias`), ...options });
+    matmul(x, weights.tensor(`${name}.weight`), { transposeB, bias: weights.tensor(`${name}.bias`), ...options });
 
   /** x + linear(input), in one kernel unless a hook wants to see the second term. */
   function residualStep(x: Tensor, input: Tensor, name: string, point: HookPoint, hooks?: Hooks): Tensor {
@@ -31,7 +34,9 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
   }
 
   function queriesKeysValues(x: Tensor, layer: number, hooks?: Hooks): Tensor {
-    let qkv = linear(norm(x, `h.${layer}.ln_1`), `h.${layer}.attn.c_attn`); // (n, 3d)
+    const name = `h.${layer}.${qkvName}`;
+    const bias = qkvBias ? weights.tensor(`${name}.bias`) : undefined;
+    let qkv = matmul(norm(x, `h.${layer}.ln_1`), weights.tensor(`${name}.weight`), { transposeB, bias }); // (n, 3d)
     (['q', 'k', 'v'] as const).forEach((part, i) => {
       const point = `blocks.${layer}.attn.hook_${part}` as const;
       if (!hooks?.has(point)) return;
@@ -48,9 +53,10 @@ export function gpt2(context: Context, config: Gpt2Config, weights: Weights): La
     const x = tap(hooks, `${at}.hook_resid_pre`, input); // (n, d)
     const qkv = queriesKeysValues(x, layer, hooks); // (n, 3d)
     if (append) appendToCache(qkv, cache, append);
-    const z = attention(qkv, cache, visibility, { heads, scale: config.attentionScale(layer) }); // (n, d)
+    const [scale, window] = [config.attentionScale(layer), config.attentionWindow(layer)];
+    const z = attention(qkv, cache, visibility, { heads, scale, window }); // (n, d)
     const mixed = tap(hooks, `${at}.attn.hook_z`, z);
-    const middle = residualStep(x, mixed, `h.${layer}.attn.c_proj`, `${at}.hook_attn_out`, hooks); // (n, d)
+    const middle = residualStep(x, mixed, `h.${layer}.${attentionOut}`, `${at}.hook_attn_out`, hooks); // (n, d)
     return tap(hooks, `${at}.hook_resid_mid`, middle);
   }
 
