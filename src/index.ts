@@ -57,6 +57,7 @@ export {
 } from './ops/attention.ts';
 export { type CrossEntropyOptions, crossEntropy } from './ops/cross-entropy.ts';
 export { distance } from './ops/distance.ts';
+export { dotRows } from './ops/dot-rows.ts';
 export { add, multiply, scale } from './ops/elementwise.ts';
 export { type AddedRows, embedding, type Table } from './ops/embedding.ts';
 export { elementGrid, grid } from './ops/kernels.ts';

@@ -210,14 +210,14 @@ function recordLine({ name = 'states' }: StateRecord, result: Inversion): string
 const recovered = ({ text, tokens }: Inversion): string => (text === undefined ? tokens.join(',') : printable(text));
 
 /** The result as `--json` prints it. */
-export function jsonResult({ text, tokens, exact, layer, policy, runnerUpScope, length, positions, cost }: Inversion) {
+export function jsonResult({ text, tokens, exact, layer, policy, scope, length, positions, cost }: Inversion) {
   return {
     text,
     tokens,
     exact,
     layer,
     policy,
-    runnerUpScope,
+    scope,
     length,
     positions: positions.map(({ token, text, distance, runnerUp, margin, candidates, verdict, radius }) => ({
       token,

@@ -104,8 +104,7 @@ export function summary(result: Inversion, model: LoadedModel, stopped: boolean)
 function verdictLines(result: Inversion, model: LoadedModel, stopped: boolean): string[] {
   const { positions, length, exact } = result;
   if (exact) {
-    const scope =
-      result.runnerUpScope === 'vocabulary' ? 'no other token of the vocabulary fits' : 'no rival tried fits';
+    const scope = result.scope === 'vocabulary' ? 'no other token of the vocabulary fits' : 'no rival tried fits';
     return [`${paint('green', 'EXACT')}: ${counted(length, 'token')}, each within its radius; ${scope}.`];
   }
   const lines: string[] = [];

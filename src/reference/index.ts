@@ -3,6 +3,7 @@ export * from './activation.ts';
 export * from './attention.ts';
 export * from './cross-entropy.ts';
 export * from './distance.ts';
+export * from './dot-rows.ts';
 export * from './elementwise.ts';
 export * from './embedding.ts';
 export * from './layernorm.ts';

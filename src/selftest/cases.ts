@@ -3,6 +3,7 @@ import { activationCases } from './cases/activation.ts';
 import { attentionCases } from './cases/attention.ts';
 import { crossEntropyCases } from './cases/cross-entropy.ts';
 import { distanceCases } from './cases/distance.ts';
+import { dotRowsCases } from './cases/dot-rows.ts';
 import { elementwiseCases } from './cases/elementwise.ts';
 import { embeddingCases } from './cases/embedding.ts';
 import { layernormCases } from './cases/layernorm.ts';
@@ -23,6 +24,7 @@ export const kernelCases = (): Case[] => [
   ...attentionCases(),
   ...embeddingCases(),
   ...distanceCases(),
+  ...dotRowsCases(),
   ...topkCases(),
   ...elementwiseCases(),
   ...reduceCases(),

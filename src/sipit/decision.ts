@@ -3,18 +3,8 @@ import { newPositionMap } from '../model/position-map.ts';
 import { sliceRows } from '../ops/slice.ts';
 import { seededRandom } from '../reference/random.ts';
 import { readAll, share, type Tensor } from '../tensor/tensor.ts';
-import type { Candidate, StateRecord, Verdict } from './types.ts';
-
-/** Relative rounding error of a state as stored: half a unit in the last place, at most. */
-const STORED_ERROR: Readonly<Record<StateRecord['dtype'], number>> = {
-  F64: 0,
-  F32: 2 ** -24,
-  F16: 2 ** -11,
-  BF16: 2 ** -8,
-};
-
-/** Other software sums in another order; its f32 states differ from ours by up to this share of their norm. */
-const FOREIGN_ERROR = 1e-4;
+import type { NoiseModel } from './noise.ts';
+import type { Candidate, Verdict } from './types.ts';
 
 const CALIBRATION_TOKENS = 16;
 const CALIBRATION_BATCH = 23;
@@ -67,14 +57,6 @@ async function measure(model: LanguageModel, layer: number): Promise<number> {
 export const norm = (row: Float32Array): number => Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
 
 /**
- * The distance that rounding explains, for a state of this norm: four times our own calibration, what other software's
- * f32 differs by, and the precision the states were stored in.
- */
-export function acceptRadius(stateNorm: number, calibration: number, dtype: StateRecord['dtype']): number {
-  return stateNorm * Math.max(4 * calibration, FOREIGN_ERROR, STORED_ERROR[dtype]);
-}
-
-/**
  * `accepted`: the nearest candidate fits and nothing else does. If the noise is at most `radius`, the true token is
  * within it, so a second fit, or one not clearly farther, makes the position `ambiguous`.
  */
@@ -86,4 +68,49 @@ export function decide(best: Candidate, runnerUp: Candidate | undefined, radius:
 /** Whether a candidate that does not fit is still so clearly the nearest that the search may go on with it. */
 export function clearlyNearest(best: Candidate, runnerUp: Candidate | undefined): boolean {
   return runnerUp === undefined || best.distance <= runnerUp.distance / 2;
+}
+
+/** Odds, as a logarithm, below which two tokens are not told apart: a million to one against a vocabulary of 4096. */
+const DECISIVE = 22;
+
+/**
+ * As `decide`, under noise. Isotropic noise of standard deviation s makes the nearer of two tokens likelier by
+ * exp((d'^2 - d^2) / 2 s^2), however many of them the radius holds.
+ * @param stateNorm Norm of the observed state. @param width d
+ */
+export function decideUnder(
+  noise: NoiseModel,
+  best: Candidate,
+  runnerUp: Candidate | undefined,
+  stateNorm: number,
+  width: number,
+): Verdict {
+  const plain = decide(best, runnerUp, noise.radius(stateNorm));
+  if (plain !== 'ambiguous' || !noise.isotropic || !runnerUp) return plain;
+  const variance = (noise.level * stateNorm) ** 2 / width;
+  return runnerUp.distance ** 2 - best.distance ** 2 >= 2 * DECISIVE * variance ? 'accepted' : 'ambiguous';
+}
+
+/** Under isotropic noise of standard deviation s, tokens whose states lie farther apart than this many s do not swap. */
+const GAUSSIAN_REACH = 16;
+
+/**
+ * How far from the state of the nearest token another's may lie and still be as near to the observed state.
+ *
+ *   - `all`: whatever the noise is like. It hides a token within the radius, or twice as far as the nearest.
+ *   - `likely`: noise that is isotropic pushes towards any one token by a few standard deviations only.
+ *
+ * @param distance Of the nearest token so far.
+ */
+export function reachOf(
+  noise: NoiseModel,
+  distance: number,
+  stateNorm: number,
+  width: number,
+): { readonly all: number; readonly likely: number } {
+  const all = distance + Math.max(noise.radius(stateNorm), 2 * distance);
+  const deviation = (noise.level * stateNorm) / Math.sqrt(width);
+  // At least what a clean state would need whose nearest token is the wrong one.
+  const likely = noise.isotropic ? Math.min(all, Math.max(GAUSSIAN_REACH * deviation, 1.1 * distance)) : all;
+  return { all, likely };
 }

@@ -1,105 +1,214 @@
 import { InputError } from '../errors.ts';
+import { lensesOf } from '../lens/store.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
-import { sliceRows } from '../ops/slice.ts';
-import { upload } from '../tensor/tensor.ts';
-import { costMeter } from './cost.ts';
-import { acceptRadius, calibrate, clearlyNearest, norm } from './decision.ts';
+import { searchByPolicy } from './by-policy.ts';
+import { calibrate, norm } from './decision.ts';
+import { createInverter, type Inverter } from './inverter.ts';
+import { givenNoise } from './noise.ts';
 import { type Policy, policies } from './policy.ts';
-import { recoveredPrefix } from './prefix.ts';
-import { searchPosition } from './search.ts';
-import type { Inversion, InvertOptions, PositionResult, StateRecord } from './types.ts';
-
-const DEFAULT_BATCH = 1024;
+import type { Inversion, InvertOptions, Noise, StateRecord } from './types.ts';
 
 /**
- * SipIt (arXiv 2510.15511, section 4): recovers a prompt from the residual states of one layer, position by position,
- * with the keys and values of the tokens recovered so far in a cache. Where no token fits, the position is flagged and
- * the search goes on with the nearest candidate if that is clearly the nearest; it ends otherwise, for whatever follows
- * a wrong token fits nothing.
+ * Recovers a prompt from the residual states of one layer (SipIt, arXiv 2510.15511, section 4), with the evidence for
+ * each token. By default every position is speculated on at once (`speculate.ts`), at about the cost of one forward
+ * pass; a lens is needed for that, and is fitted when the model has none yet. Any other policy tries candidates one
+ * position after another (`search.ts`).
  *
- * @returns The tokens with the evidence for each; `exact` only if every position was accepted.
+ * @returns `exact` only if every position was accepted. Flagged positions hold the nearest token.
  * @throws InputError for states this model cannot have produced (width, layer, length, NaN) and for unusable options.
  */
 export async function invert(model: LoadedModel, record: StateRecord, options: InvertOptions = {}): Promise<Inversion> {
-  const { context, config, tokenizer } = model;
-  const { onPosition, onCandidates, signal } = options;
-  const { policy, batch } = checkOptions(options);
-  const length = checkRecord(config, record);
+  const policy = checkOptions(options);
+  checkRecord(model.config, record);
+  if (policy) return invertByPolicy(model, record, policy, options);
+  const inverter = await inverterOf(model, record.layer, options);
+  const [inversion] = await inverter.invert([record], options);
+  return inversion;
+}
+
+/** What became of one of many records. */
+export type Inverted = { readonly record: StateRecord } & (
+  | { readonly inversion: Inversion; readonly error?: undefined }
+  | { readonly error: InputError; readonly inversion?: undefined }
+);
+
+/** Rows of prompts that are inverted side by side. */
+const ROWS_AT_ONCE = 4096;
+
+/**
+ * Inverts records of any lengths, many side by side on the GPU; they may come one after another, as from a file.
+ * Yields them in their order, a batch at a time. A record the model cannot have made is reported, and the others are
+ * inverted all the same. When the signal fires, what is begun is yielded as far as it came.
+ *
+ * @throws InputError for unusable options.
+ */
+export async function* invertMany(
+  model: LoadedModel,
+  records: Iterable<StateRecord> | AsyncIterable<StateRecord>,
+  options: Omit<InvertOptions, 'onPosition' | 'onCandidates'> = {},
+): AsyncGenerator<Inverted> {
+  const policy = checkOptions(options);
+  if (policy) {
+    for await (const record of records) {
+      yield await reported(record, () => invert(model, record, options));
+      if (options.signal?.aborted) return;
+    }
+    return;
+  }
+  let batch: StateRecord[] = [];
+  let longest = 0;
+  async function* run(): AsyncGenerator<Inverted> {
+    const some = batch;
+    batch = [];
+    longest = 0;
+    yield* invertBatch(model, some, options);
+  }
+  for await (const record of records) {
+    try {
+      checkRecord(model.config, record);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      yield* run();
+      yield { record, error };
+      continue;
+    }
+    const inverter = await inverterOf(model, record.layer, options);
+    longest = Math.max(longest, lengthOf(record));
+    const fits =
+      batch.length < inverter.promptsAtOnce(longest) &&
+      (batch.length + 1) * longest <= ROWS_AT_ONCE &&
+      batch.every(({ layer }) => layer === record.layer);
+    if (!fits) {
+      yield* run();
+      longest = lengthOf(record);
+    }
+    batch.push(record);
+    if (options.signal?.aborted) return;
+  }
+  yield* run();
+}
+
+async function* invertBatch(
+  model: LoadedModel,
+  records: readonly StateRecord[],
+  options: InvertOptions,
+): AsyncGenerator<Inverted> {
+  if (records.length === 0) return;
+  const inverter = await inverterOf(model, records[0].layer, options);
+  try {
+    const inversions = await inverter.invert(records, options);
+    for (const [i, record] of records.entries()) yield { record, inversion: inversions[i] };
+  } catch (error) {
+    // One of them is to blame: alone, each gets its own result.
+    if (!(error instanceof InputError)) throw error;
+    for (const record of records) yield await reported(record, () => invert(model, record, options));
+  }
+}
+
+async function reported(record: StateRecord, work: () => Promise<Inversion>): Promise<Inverted> {
+  try {
+    return { record, inversion: await work() };
+  } catch (error) {
+    if (error instanceof InputError) return { record, error };
+    throw error;
+  }
+}
+
+const inverters = new WeakMap<LoadedModel, Map<string, Promise<Inverter>>>();
+
+/** The inverter of a layer, prepared when first asked for. It lives as long as the model's context. */
+export function inverterOf(
+  model: LoadedModel,
+  layer: number,
+  { noise, lens }: Pick<InvertOptions, 'noise' | 'lens'> = {},
+): Promise<Inverter> {
+  const known = inverters.get(model) ?? new Map<string, Promise<Inverter>>();
+  inverters.set(model, known);
+  const key = JSON.stringify([layer, noise]);
+  let inverter = known.get(key);
+  if (!inverter) {
+    inverter = lensesOf(model, [layer], lens).then(([fitted]) => createInverter(model, fitted, noise));
+    known.set(key, inverter);
+    inverter.catch(() => known.delete(key));
+  }
+  return inverter;
+}
+
+async function invertByPolicy(
+  model: LoadedModel,
+  record: StateRecord,
+  policy: Policy,
+  options: InvertOptions,
+): Promise<Inversion> {
   const { layer, width, dtype, values } = record;
   const started = performance.now();
   const calibration = await calibrate(model, layer);
-
-  const cost = costMeter(config, layer, length);
-  // Only the model's own distribution needs the blocks above the layer.
-  const depth = policy.exhaustive ? layer : config.layers;
-  const states = upload(context, values, [length, width], 'observed states');
-  const prefix = recoveredPrefix(model, layer, depth, length, cost);
-  const search = { model, prefix, policy, batch, onCandidates, signal };
-  const positions: PositionResult[] = [];
-  try {
-    while (prefix.length < length && !signal?.aborted) {
-      const t = positions.length;
-      const observed = sliceRows(states, t, 1); // (1, d)
-      const radius = acceptRadius(norm(values.subarray(t * width, (t + 1) * width)), calibration, dtype);
-      const found = await searchPosition(search, observed, radius).finally(observed.dispose);
-      if (!found) break;
-      positions.push(found);
-      onPosition?.(found);
-      const goesOn = found.verdict === 'accepted' || clearlyNearest(found, found.runnerUp);
-      if (!goesOn || positions.length === length) break;
-      prefix.append(found.token);
-    }
-  } finally {
-    prefix.dispose();
-    states.dispose();
-  }
-
+  const noise = givenNoise(options.noise, { calibration, dtype, width });
+  const radius = (t: number) => noise.radius(norm(values.subarray(t * width, (t + 1) * width)));
+  const { positions, forwardEquivalents, scoring } = await searchByPolicy(model, record, policy, options, radius);
   const tokens = positions.map(({ token }) => token);
+  const length = lengthOf(record);
   return {
-    text: tokenizer?.decode(tokens),
+    text: model.tokenizer?.decode(tokens),
     tokens,
     exact: positions.length === length && positions.every(({ verdict }) => verdict === 'accepted'),
     layer,
     policy: policy.name,
-    runnerUpScope: policy.exhaustive ? 'vocabulary' : 'evaluated',
+    scope: positions.every(({ candidates }) => candidates >= model.config.vocabularySize) ? 'vocabulary' : 'evaluated',
+    noise: noise.level,
     positions,
     length,
     cost: {
-      forwardEquivalents: cost.forwardEquivalents(),
+      forwardEquivalents,
+      scoring,
       candidates: positions.reduce((sum, { candidates }) => sum + candidates, 0),
       seconds: (performance.now() - started) / 1000,
     },
   };
 }
 
-function checkOptions({ policy = 'likely-first', batch = DEFAULT_BATCH }: InvertOptions): {
-  policy: Policy;
-  batch: number;
-} {
-  if (!Object.hasOwn(policies, policy)) {
-    throw new InputError(`There is no policy "${policy}".`, `Use ${Object.keys(policies).join(' or ')}.`);
-  }
-  if (!Number.isInteger(batch) || batch < 1) {
+/** @returns The policy to search by; undefined for speculation. */
+function checkOptions({ policy = 'speculative', batch, noise }: InvertOptions): Policy | undefined {
+  checkNoise(noise);
+  if (batch !== undefined && (!Number.isInteger(batch) || batch < 1)) {
     throw new InputError(`The batch is ${batch}.`, 'Use 1 candidate or more.');
   }
-  return { policy: policies[policy], batch };
+  if (typeof policy === 'object') return policy;
+  if (policy === 'speculative') return undefined;
+  if (Object.hasOwn(policies, policy)) return policies[policy];
+  throw new InputError(
+    `There is no policy "${policy}".`,
+    `Use speculative, ${Object.keys(policies).join(', ')}, or a Policy of your own.`,
+  );
 }
 
-/** Positions of a record that the model can have produced. */
-function checkRecord(config: ModelConfig, { values, width, layer, name = 'states' }: StateRecord): number {
+function checkNoise(noise: Noise | undefined): void {
+  if (!noise || !('gaussian' in noise)) return;
+  if (noise.gaussian >= 0 && Number.isFinite(noise.gaussian)) return;
+  throw new InputError(
+    `The noise is ${noise.gaussian}.`,
+    "Give its standard deviation as a share of a state's RMS: 0 or more.",
+  );
+}
+
+const lengthOf = ({ values, width }: StateRecord): number => values.length / width;
+
+/** @throws InputError unless the model can have produced the record. */
+function checkRecord(config: ModelConfig, record: StateRecord): void {
+  const { values, width, layer, firstPosition = 0, name = 'states' } = record;
   checkLayer(config, layer);
   if (width !== config.width) {
     throw new InputError(
-      `${name} has rows of ${width}; the states of ${config.name} have ${config.width} (n_embd).`,
+      `${name} has rows of ${width}; the states of ${config.name} have ${config.width} (${config.keys.width}).`,
       'Pass the model that made the states (--model).',
     );
   }
-  const length = values.length / width;
-  if (!Number.isInteger(length) || length === 0 || length > config.contextLength) {
+  const length = lengthOf(record);
+  if (!Number.isInteger(length) || length === 0 || firstPosition + length > config.contextLength) {
     throw new InputError(
-      `${name} holds ${length} positions; the model has 1 to ${config.contextLength}.`,
+      `${name} holds ${length} positions${firstPosition > 0 ? ` from ${firstPosition} on` : ''}; the model has 1 to ${config.contextLength}.`,
       'Give the states of one prompt, without padding.',
     );
   }
@@ -110,5 +219,4 @@ function checkRecord(config: ModelConfig, { values, width, layer, name = 'states
       'States must be finite: was the model run in f16 beyond its range?',
     );
   }
-  return length;
 }

@@ -1,9 +1,9 @@
-import type { LanguageModel } from '../model/model.ts';
+import { checkTokens, type LanguageModel } from '../model/model.ts';
 import { distance } from '../ops/distance.ts';
 import { add } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';
 import { topk } from '../ops/topk.ts';
-import { type Tensor, takeBytes } from '../tensor/tensor.ts';
+import { type Tensor, take, takeBytes, upload } from '../tensor/tensor.ts';
 import type { Candidate } from './types.ts';
 
 /**
@@ -32,17 +32,28 @@ export async function nearestTokens(model: LanguageModel, token: number, count: 
 }
 
 /**
- * How far each token's embedding lies from a state, |wte_v + wpe_t - h_t|.
- * @param state [1, d]
+ * How far each token's embedding row lies from a row, |wte_v - e|.
+ * @param row e, [d]
  * @returns [vocabulary]
  */
-export async function embeddingDistances(model: LanguageModel, state: Tensor, position: number): Promise<Float32Array> {
-  const { context, tokenTable } = model;
-  const zero = Uint32Array.of(0);
+export function rowDistances(model: LanguageModel, row: Float32Array): Promise<Float32Array> {
+  return tableDistances(model, () => upload(model.context, row, [1, row.length]));
+}
+
+/**
+ * How far each token's embedding lies from a state, |wte_v + wpe_p - h|.
+ * @param state h, [1, d]
+ * @param position p, in the model's position table.
+ * @returns [vocabulary]
+ */
+export function embeddingDistances(model: LanguageModel, state: Tensor, position: number): Promise<Float32Array> {
+  return tableDistances(model, () => add(state, positionRow(model, position), -1));
+}
+
+async function tableDistances({ context, tokenTable }: LanguageModel, row: () => Tensor): Promise<Float32Array> {
   const parts = context.scope(() => {
-    const offset = add(model.embed(zero, Uint32Array.of(position)), embedding(context, tokenTable, zero), -1); // wpe_t
-    const target = add(state, offset, -1); // (1, d)
-    return tokenTable.chunks.map((chunk) => distance(chunk, target));
+    const e = row(); // (1, d)
+    return tokenTable.chunks.map((chunk) => distance(chunk, e));
   });
   const distances = new Float32Array(tokenTable.rows);
   let first = 0;
@@ -52,4 +63,23 @@ export async function embeddingDistances(model: LanguageModel, state: Tensor, po
     first += part.length;
   }
   return distances;
+}
+
+/** What the embedding adds for a position, wpe_p, [1, d]. */
+export function positionRow(model: LanguageModel, position: number): Tensor {
+  const { context, tokenTable } = model;
+  const zero = Uint32Array.of(0);
+  return context.scope(() => {
+    const both = model.embed(zero, Uint32Array.of(position)); // (1, d)
+    return add(both, embedding(context, tokenTable, zero), -1);
+  });
+}
+
+/**
+ * The embedding row of a token, wte_v, [d].
+ * @throws InputError for an id outside the vocabulary.
+ */
+export async function tokenRow({ context, config, tokenTable }: LanguageModel, token: number): Promise<Float32Array> {
+  checkTokens(config, [token]);
+  return take(embedding(context, tokenTable, Uint32Array.of(token)));
 }

@@ -1,22 +1,30 @@
+import { InputError } from '../errors.ts';
 import type { LoadedModel } from '../model/load.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import type { CostMeter } from './cost.ts';
 import { decide } from './decision.ts';
-import { embeddingDistances, nearestTokens } from './neighbours.ts';
-import type { Policy } from './policy.ts';
+import { embeddingDistances, nearestTokens, rowDistances, tokenRow } from './neighbours.ts';
+import type { Policy, Step } from './policy.ts';
 import type { RecoveredPrefix } from './prefix.ts';
 import type { Candidate, InvertOptions, PositionResult } from './types.ts';
 
 /** Besides itself, this many tokens nearest to the winner by embedding are always tried: its likeliest rivals. */
 const RIVALS = 15;
 
+/** Batches in a row with nothing new, for each token of the vocabulary, after which a policy only repeats itself. */
+const PATIENCE = 100;
+
 /** What one position is searched with. */
 export interface Search {
   readonly model: LoadedModel;
   readonly prefix: RecoveredPrefix;
   readonly policy: Policy;
+  /** Most rows evaluated at once. */
   readonly batch: number;
-  readonly onCandidates: InvertOptions['onCandidates'];
-  readonly signal: AbortSignal | undefined;
+  /** Where in the model's position table the first row of the record stands. */
+  readonly firstPosition: number;
+  readonly cost: CostMeter;
+  readonly options: Pick<InvertOptions, 'prove' | 'onCandidates' | 'signal'>;
 }
 
 /**
@@ -24,61 +32,104 @@ export interface Search {
  *
  *   1. The policy proposes batches of candidates; each candidate is one row of a forward pass up to the layer.
  *   2. The nearest candidate within the radius ends the search, once its rivals have been tried too.
- *   3. If a rival fits as well, every other token is tried, so that at least the nearest of all is reported.
+ *   3. If a rival fits as well, every other token is tried, so that at least the nearest of all is reported; so too for
+ *      a proof, or an exhaustive policy.
  *
  * @param observed The state at this position, [1, d].
  * @param radius Distances up to this are explained by rounding and noise.
  * @returns Undefined when the signal fired before anything could be said.
+ * @throws InputError when the policy proposes nothing, or what is no token.
  */
 export async function searchPosition(
-  { model, prefix, policy, batch, onCandidates, signal }: Search,
+  { model, prefix, policy, batch, firstPosition, cost, options }: Search,
   observed: Tensor,
   radius: number,
 ): Promise<PositionResult | undefined> {
-  const { vocabularySize } = model.config;
+  const { vocabularySize, width } = model.config;
+  const { prove, onCandidates, signal } = options;
+  const whole = prove === true || policy.exhaustive === true;
   const position = prefix.length;
-  const tried = new Set<number>();
+  const tried = new Map<number, number>(); // distances by token
   let nearest: Candidate[] = []; // the two nearest of the rows evaluated
 
-  async function evaluate(tokens: Uint32Array): Promise<void> {
-    const fresh = tokens.filter((token) => !tried.has(token));
-    if (fresh.length === 0) return;
-    const distances = await prefix.distances(fresh, observed);
-    const candidates = Array.from(fresh, (token, i): Candidate => ({ token, distance: distances[i] }));
-    for (const { token } of candidates) tried.add(token);
-    nearest = [...nearest, ...candidates].sort((a, b) => a.distance - b.distance || a.token - b.token).slice(0, 2);
+  const verdict = () => decide(nearest[0], nearest[1], radius);
+  const fits = () => nearest.length > 0 && verdict() !== 'not found';
+  const aborted = () => signal?.aborted === true;
+
+  async function evaluate(tokens: Iterable<number>, isEnough = () => false): Promise<void> {
+    const fresh = Uint32Array.from(new Set(tokens)).filter((token) => !tried.has(token));
+    for (let first = 0; first < fresh.length && !isEnough(); first += batch) {
+      const part = fresh.subarray(first, first + batch);
+      const distances = await prefix.distances(part, observed);
+      const candidates = Array.from(part, (token, i): Candidate => ({ token, distance: distances[i] }));
+      for (const { token, distance } of candidates) tried.set(token, distance);
+      nearest = [...nearest, ...candidates].sort((a, b) => a.distance - b.distance || a.token - b.token).slice(0, 2);
+      onCandidates?.(position, tried.size, nearest[0]);
+    }
   }
 
-  let winner = -1; // whose rivals have been tried
   async function tryRivals(): Promise<void> {
+    let winner = -1; // whose rivals have been tried
     // A rival may turn out to be nearer; then its rivals count.
     while (winner !== nearest[0].token && tried.size < vocabularySize) {
       winner = nearest[0].token;
+      cost.scan();
       await evaluate(await nearestTokens(model, winner, RIVALS + 1));
     }
   }
 
-  const verdict = () => decide(nearest[0], nearest[1], radius);
-  const proposals = policy.candidates({
+  const tryAll = () => evaluate(new Uint32Array(vocabularySize).keys(), aborted);
+
+  const step: Step = {
     vocabularySize,
     batch,
+    position,
+    tried,
+    get nearest() {
+      return nearest[0];
+    },
     logits: prefix.logits,
-    embeddingDistances: () => embeddingDistances(model, observed, position),
-  });
-  for await (const tokens of proposals) {
-    await evaluate(tokens);
-    onCandidates?.(position, tried.size, nearest[0]);
-    if (signal?.aborted) break;
-    if (policy.exhaustive || verdict() === 'not found') continue;
-    await tryRivals();
-    if (verdict() === 'accepted') break;
+    embeddingDistances() {
+      cost.scan();
+      return embeddingDistances(model, observed, firstPosition + position);
+    },
+    tokenRow: (token) => tokenRow(model, token),
+    gradient: async (row) => prefix.gradient(expectRow(row, width), observed),
+    async nearestUntried(row) {
+      cost.scan();
+      const distances = await rowDistances(model, expectRow(row, width));
+      const best = distances.reduce(
+        (best, distance, token) => (!tried.has(token) && !(distance >= distances[best]) ? token : best),
+        -1,
+      );
+      return best < 0 ? undefined : best;
+    },
+  };
+  const isEnough = () => aborted() || (!policy.exhaustive && fits());
+  let repeats = 0; // batches in a row with nothing new
+  for await (const tokens of policy.candidates(step)) {
+    const before = tried.size;
+    await evaluate(expectTokens(tokens, policy, step), isEnough);
+    repeats = tried.size > before ? 0 : repeats + 1;
+    if (isEnough() || tried.size === vocabularySize || repeats === PATIENCE * vocabularySize) break;
   }
-  const interrupted = signal?.aborted && tried.size < vocabularySize;
-  // Such a search proves nothing: neither that no token fits nor, of an exhaustive one, that no other does.
-  if (interrupted && (policy.exhaustive || verdict() !== 'accepted')) return undefined;
-  await tryRivals();
-  const [best, runnerUp] = nearest as [Candidate, Candidate?];
-  return {
+  const proposed = tried.size;
+  if (whole) {
+    await tryAll();
+  } else if (fits()) {
+    await tryRivals();
+    if (verdict() === 'ambiguous') await tryAll();
+  }
+  // Such a search proves nothing: neither that no token fits nor, if all were to be tried, that no other does.
+  if (aborted() && tried.size < vocabularySize && (whole || !fits() || verdict() === 'ambiguous')) return undefined;
+  const [best, runnerUp] = nearest as [Candidate?, Candidate?];
+  if (!best) {
+    throw new InputError(
+      `Policy "${policy.name}" proposes no token at position ${position}.`,
+      'Let it yield at least one token id at every position.',
+    );
+  }
+  const result = {
     position,
     verdict: verdict(),
     ...best,
@@ -87,5 +138,57 @@ export async function searchPosition(
     runnerUp,
     margin: runnerUp && runnerUp.distance - best.distance,
     candidates: tried.size,
+    rivals: tried.size - proposed,
   };
+  return { ...result, reason: reasonFor(result, policy, vocabularySize) };
+}
+
+/** Why a token is not accepted. */
+function reasonFor(
+  { verdict, token, distance, runnerUp, radius, candidates }: PositionResult,
+  { name }: Policy,
+  vocabularySize: number,
+): string | undefined {
+  const [near, next, allowed] = [distance, runnerUp?.distance ?? 0, radius].map((x) => Number(x.toPrecision(3)));
+  const explained = `rounding and noise explain ${allowed}`;
+  switch (verdict) {
+    case 'accepted':
+      return undefined;
+    case 'ambiguous': {
+      const both = `${token} and ${runnerUp?.token}`;
+      return `Tokens ${both} cannot be told apart: they lie ${near} and ${next} from the state, and ${explained}.`;
+    }
+    case 'not found': {
+      const all = candidates === vocabularySize;
+      const none = all
+        ? `No token of the vocabulary of ${vocabularySize} gives this state`
+        : `None of the ${candidates} tokens that policy "${name}" proposed gives this state`;
+      return `${none}: the nearest, ${token}, lies ${near} from it, and ${explained}.`;
+    }
+  }
+}
+
+/** @throws InputError for what is no id of the vocabulary. */
+function expectTokens(
+  tokens: Iterable<number>,
+  { name }: Policy,
+  { position, vocabularySize }: Step,
+): Iterable<number> {
+  const ids = Array.from(tokens);
+  const bad = ids.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabularySize));
+  if (bad < 0) return ids;
+  throw new InputError(
+    `Policy "${name}" proposes ${ids[bad]} at position ${position}; the vocabulary has ids 0 to ${vocabularySize - 1}.`,
+    'Propose integers from 0 to step.vocabularySize - 1.',
+  );
+}
+
+/** @throws InputError unless a free row is d finite numbers. */
+function expectRow(row: Float32Array, width: number): Float32Array {
+  const bad = row.findIndex((value) => !Number.isFinite(value));
+  if (row.length === width && bad < 0) return row;
+  throw new InputError(
+    bad < 0 ? `A free row has ${row.length} values; the model has d = ${width}.` : `A free row holds ${row[bad]}.`,
+    'Give a row of d finite numbers, such as step.tokenRow(token) or one made from it.',
+  );
 }

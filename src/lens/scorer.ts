@@ -1,0 +1,145 @@
+import { Matrix } from 'ml-matrix';
+import { matrixFrom, principalAxes, whitener } from '../linalg/positive.ts';
+import type { LanguageModel } from '../model/model.ts';
+import { distance } from '../ops/distance.ts';
+import { dotRows } from '../ops/dot-rows.ts';
+import { add, multiply, scale } from '../ops/elementwise.ts';
+import { embedding, type Table } from '../ops/embedding.ts';
+import { matmul } from '../ops/matmul.ts';
+import { takeColumns } from '../ops/slice.ts';
+import { topk } from '../ops/topk.ts';
+import { type Tensor, upload } from '../tensor/tensor.ts';
+import type { LinearLens } from './lens.ts';
+import { mapVocabulary, vocabularyCovariance } from './vocabulary.ts';
+
+/** Whitened axes that tell tokens apart as well as all do, and the first of them, which pick the shortlist. */
+const AXES = 96;
+const SCREEN_AXES = 16;
+/** Tokens of a shortlist, at least. */
+const SHORTLIST = 64;
+
+/** Tokens in order of their score, still on the GPU. */
+export interface Ranking {
+  /** Shortlisted ids [n, K], and the places of the best among them [n, count], best first. */
+  readonly tensors: readonly [shortlist: Tensor, places: Tensor];
+  /** Ids [n, count] from the tensors' bytes. */
+  decode(shortlist: ArrayBuffer, places: ArrayBuffer): Uint32Array;
+}
+
+/**
+ * Scores the whole vocabulary by the Gaussian log-likelihood of a lens. With x what a state holds besides what the lens
+ * predicts without a token, and L L^T = (S + noise)^-1:
+ *
+ *     log p(token) = -1/2 |x L - w B L|^2 + constant,
+ *
+ * along the principal axes of w B L over the vocabulary: the first 16 pick a shortlist, 96 order it.
+ */
+export interface Scorer {
+  /**
+   * The likeliest tokens of states.
+   * @param states [n, d]
+   * @param previous The states before, [n, d]; absent for a lens of the first position.
+   * @param positions Of the states in the model's position table.
+   */
+  propose(states: Tensor, previous: Tensor | undefined, positions: Uint32Array, count: number): Ranking;
+  /**
+   * The chord: the likeliest tokens, given how far another token's state is from the observed one. What the lens gets
+   * wrong about the prefix, it gets equally wrong about both.
+   * @param residuals Observed state minus that of the token tried, [n, d].
+   * @param tokens The tokens tried, [n].
+   */
+  correct(residuals: Tensor, tokens: Uint32Array, count: number): Ranking;
+  /** Work of a row proposed or corrected. */
+  readonly flopsPerRow: number;
+  dispose(): void;
+}
+
+/**
+ * @param noise Standard deviation of the states' elements that is not the lens's: rounding, or given noise.
+ */
+export async function createScorer(model: LanguageModel, lens: LinearLens, noise: number): Promise<Scorer> {
+  const { context, config, weights } = model;
+  const { width: d, vocabularySize } = config;
+  const b = matrixFrom(lens.embedding, d);
+  const covariance = matrixFrom(lens.covariance, d).add(Matrix.eye(d, d).mul(noise ** 2));
+  const white = whitener(covariance); // L
+  const mapped = b.mmul(white);
+  const spread = mapped
+    .transpose()
+    .mmul(await vocabularyCovariance(model))
+    .mmul(mapped);
+  const axes = white.mmul(principalAxes(spread, Math.min(AXES, d))); // (d, r)
+  const screenAxes = Math.min(SCREEN_AXES, axes.columns);
+
+  const matrix = (values: ArrayLike<number>) => upload(context, Float32Array.from(values), [d, values.length / d]);
+  const kept = context.unscoped(() =>
+    context.scope(() => {
+      const table = mapVocabulary(model, b.mmul(axes)); // (V, r)
+      const screen = takeColumns(table, 0, screenAxes); // (V, 16)
+      return {
+        axes: matrix(axes.to1DArray()),
+        embedding: matrix(lens.embedding),
+        minusPrevious: lens.previous && matrix(lens.previous.map((value) => -value)),
+        // What the lens predicts of a position alone, [positions, d].
+        expected: matmul(weights.tensor('wpe.weight'), matrix(lens.embedding), {
+          bias: upload(context, lens.intercept),
+        }),
+        table,
+        bias: minusHalfSquares(table),
+        screen,
+        screenBias: minusHalfSquares(screen),
+      };
+    }),
+  );
+  const table: Table = { rows: vocabularySize, width: axes.columns, chunks: [kept.table] };
+  const expected: Table = { rows: config.contextLength, width: d, chunks: [kept.expected] };
+
+  /** @param x [n, d] */
+  function rank(x: Tensor, count: number): Ranking {
+    const along = matmul(x, kept.axes); // (n, r)
+    const short = Math.min(vocabularySize, Math.max(SHORTLIST, 2 * count), 256);
+    const scores = matmul(takeColumns(along, 0, screenAxes), kept.screen, {
+      transposeB: true,
+      bias: kept.screenBias,
+    }); // (n, V)
+    const { indices } = topk(scores, short, 'largest'); // (n, K)
+    const exact = dotRows(along, table, indices, kept.bias); // (n, K)
+    const { indices: places } = topk(exact, Math.min(count, short), 'largest'); // (n, count)
+    return {
+      tensors: [indices, places],
+      decode(shortlist, placeBytes) {
+        const ids = new Uint32Array(shortlist);
+        const best = new Uint32Array(placeBytes);
+        const width = Math.min(count, short);
+        return best.map((place, i) => ids[Math.floor(i / width) * short + place]);
+      },
+    };
+  }
+
+  const r = axes.columns;
+  return {
+    propose(states, previous, positions, count) {
+      return context.scope(() => {
+        const own = add(states, embedding(context, expected, positions), -1); // (n, d)
+        const x = previous && kept.minusPrevious ? matmul(previous, kept.minusPrevious, { residual: own }) : own; // (n, d)
+        return rank(x, count);
+      });
+    },
+    correct(residuals, tokens, count) {
+      return context.scope(() => {
+        const rows = embedding(context, model.tokenTable, tokens); // (n, d)
+        return rank(matmul(rows, kept.embedding, { residual: residuals }), count);
+      });
+    },
+    flopsPerRow: 2 * (d * d + d * r + vocabularySize * screenAxes + SHORTLIST * r),
+    dispose() {
+      for (const tensor of Object.values(kept)) tensor?.dispose();
+    },
+  };
+}
+
+/** -1/2 |row|^2 of each row, [rows]. */
+function minusHalfSquares(rows: Tensor): Tensor {
+  const norms = distance(rows, upload(rows.context, new Float32Array(rows.shape[1]), [1, rows.shape[1]]));
+  return scale(multiply(norms, norms), -0.5);
+}

@@ -1,0 +1,122 @@
+import type { LayerLens } from '../lens/lens.ts';
+import { NOISE_FLOOR } from '../lens/lens.ts';
+import { rivalIndex } from '../lens/rivals.ts';
+import { createScorer } from '../lens/scorer.ts';
+import type { LoadedModel } from '../model/load.ts';
+import { newPositionMap } from '../model/position-map.ts';
+import { costMeter } from './cost.ts';
+import { calibrate } from './decision.ts';
+import { givenNoise } from './noise.ts';
+import { type Bench, type Run, runRounds } from './rounds.ts';
+import { type Geometry, recover } from './speculate.ts';
+import type { Inversion, InvertOptions, Noise, PositionResult, StateRecord } from './types.ts';
+
+/** Inverts states of one layer of one model, many prompts at once. */
+export interface Inverter {
+  readonly layer: number;
+  /**
+   * Recovers prompts side by side: their rows share the batches of the GPU.
+   * @param records Of this layer, already checked; about `promptsAtOnce` of them.
+   */
+  invert(records: readonly StateRecord[], options?: InvertOptions): Promise<Inversion[]>;
+  /** How many prompts of some length fit the memory and the batch. */
+  promptsAtOnce(length: number): number;
+  dispose(): void;
+}
+
+const DEFAULT_BATCH = 1024;
+const MOST_PROMPTS = 64;
+/** Keys and values of all slots together. */
+const CACHE_BYTES = 2 ** 29;
+
+/**
+ * Prepares the inversion of one layer: projects the vocabulary by its lens, and calibrates the rounding.
+ * @param noise What the states' own noise is; a lens that allows for it proposes better under much of it.
+ */
+export async function createInverter(model: LoadedModel, lens: LayerLens, noise?: Noise): Promise<Inverter> {
+  const { config, tokenizer } = model;
+  const { layer, rms } = lens;
+  const calibration = await calibrate(model, layer);
+  const { level } = givenNoise(noise, { calibration, dtype: 'F32', width: config.width });
+  const deviation = Math.max(NOISE_FLOOR, level) * rms;
+  const [first, rest] = await twice(lens, (linear) => createScorer(model, linear, deviation));
+  const [firstRivals, restRivals] = await twice(lens, (linear) => rivalIndex(model, linear));
+  const places = [
+    { rivals: firstRivals, kappa: lens.first.kappa },
+    { rivals: restRivals, kappa: lens.rest.kappa },
+  ];
+  const geometry: Geometry = {
+    vocabularySize: config.vocabularySize,
+    at: (t) => places[Math.min(t, 1)],
+  };
+
+  return {
+    layer,
+    promptsAtOnce(length) {
+      const bytes = 8 * length * config.width * Math.max(layer, 1);
+      return Math.max(1, Math.min(MOST_PROMPTS, Math.floor(CACHE_BYTES / bytes)));
+    },
+    async invert(records, { batch = DEFAULT_BATCH, prove = false, signal, onPosition, onCandidates } = {}) {
+      const named = (result: PositionResult): PositionResult => ({
+        ...result,
+        ...(tokenizer && { text: tokenizer.token(result.token) }),
+      });
+      const capacity = Math.max(...records.map(lengthOf));
+      const map = newPositionMap(model, layer, { slots: records.length, capacity });
+      const bench: Bench = { model, map, first, rest, batch };
+      const runs = records.map((record): Run<PositionResult[]> => {
+        const { dtype, width } = record;
+        const task = {
+          record,
+          geometry,
+          noise: givenNoise(noise, { calibration, dtype, width }),
+          prove,
+          signal,
+          onPosition: onPosition && ((result: PositionResult) => onPosition(named(result))),
+          onCandidates,
+        };
+        return { record, recovery: recover(task), cost: costMeter(config, layer, lengthOf(record)), seconds: 0 };
+      });
+      try {
+        const all = await runRounds(bench, runs);
+        return all.map((positions, i) => summarize(positions.map(named), runs[i]));
+      } finally {
+        map.cache.dispose();
+      }
+    },
+    dispose() {
+      first.dispose();
+      if (rest !== first) rest.dispose();
+    },
+  };
+
+  function summarize(positions: PositionResult[], { record, cost, seconds }: Run<PositionResult[]>): Inversion {
+    const tokens = positions.map(({ token }) => token);
+    const length = lengthOf(record);
+    return {
+      text: tokenizer?.decode(tokens),
+      tokens,
+      exact: positions.length === length && positions.every(({ verdict }) => verdict === 'accepted'),
+      layer,
+      policy: 'speculative',
+      scope: positions.every(({ candidates }) => candidates >= config.vocabularySize) ? 'vocabulary' : 'calibrated',
+      noise: level,
+      positions,
+      length,
+      cost: {
+        forwardEquivalents: cost.forwardEquivalents(),
+        scoring: cost.scoringEquivalents(),
+        candidates: positions.reduce((sum, { candidates }) => sum + candidates, 0),
+        seconds,
+      },
+    };
+  }
+}
+
+const lengthOf = ({ values, width }: StateRecord): number => values.length / width;
+
+/** Of both lenses, or once where they are the same. */
+async function twice<T>({ first, rest }: LayerLens, make: (lens: LayerLens['first']) => Promise<T>): Promise<[T, T]> {
+  const one = await make(first);
+  return [one, rest === first ? one : await make(rest)];
+}

@@ -1,0 +1,64 @@
+import type { Noise, StateRecord } from './types.ts';
+
+/** Relative rounding error of a state as stored: half a unit in the last place, at most. */
+const STORED_ERROR: Readonly<Record<StateRecord['dtype'], number>> = {
+  F64: 0,
+  F32: 2 ** -24,
+  F16: 2 ** -11,
+  BF16: 2 ** -8,
+};
+
+/** Other software sums in another order; its f32 states differ from ours by up to this share of their norm. */
+const FOREIGN_ERROR = 1e-4;
+
+/** Half-precision runs round at every step: this many units in the last place reach the state at most, in all. */
+const RUN_ERROR = 6;
+
+/** An estimated level is a median; single states may lie this many times farther off. */
+const ESTIMATE_SLACK = 4;
+
+/** What may separate a state from the one that its token gives here. */
+export interface NoiseModel {
+  /** Standard deviation of the noise in every element, as a share of the state's RMS; 0 for rounding only. */
+  readonly level: number;
+  /** Whether the noise is known to be independent in every direction, so that one wrong token gets its share only. */
+  readonly isotropic: boolean;
+  /** Distances up to this are explained, for a state of this norm. */
+  radius(stateNorm: number): number;
+}
+
+/**
+ * The distance that rounding explains, for a state of this norm: four times our own calibration, what other software's
+ * f32 differs by, and the precision the states were stored in.
+ */
+export function acceptRadius(stateNorm: number, calibration: number, dtype: StateRecord['dtype']): number {
+  return stateNorm * Math.max(4 * calibration, FOREIGN_ERROR, STORED_ERROR[dtype]);
+}
+
+/** The noise a caller tells of, on top of rounding. @param width d */
+export function givenNoise(
+  noise: Noise | undefined,
+  { calibration, dtype, width }: { calibration: number; dtype: StateRecord['dtype']; width: number },
+): NoiseModel {
+  const rounding = (norm: number) => acceptRadius(norm, calibration, dtype);
+  if (noise === undefined) return { level: 0, isotropic: false, radius: rounding };
+  if ('run' in noise) {
+    const error = RUN_ERROR * 2 * STORED_ERROR[noise.run];
+    return { level: error / 4, isotropic: false, radius: (norm) => rounding(norm) + error * norm };
+  }
+  // |e|^2 / sigma^2 has mean d and variance 2 d: six deviations above.
+  const share = noise.gaussian * Math.sqrt(1 + 6 * Math.sqrt(2 / width));
+  return { level: noise.gaussian, isotropic: true, radius: (norm) => rounding(norm) + share * norm };
+}
+
+/**
+ * The noise that a record's own distances show: if most exceed what is given, their median is the level.
+ * @param shares Distance over norm of each position's nearest token.
+ */
+export function estimatedNoise(given: NoiseModel, shares: readonly number[]): NoiseModel {
+  if (given.level > 0 || shares.length === 0) return given;
+  const beyond = shares.filter((share) => share > given.radius(1)).length;
+  if (2 * beyond <= shares.length) return given;
+  const level = shares.toSorted((a, b) => a - b)[Math.floor(shares.length / 2)];
+  return { level, isotropic: false, radius: (norm) => given.radius(norm) + ESTIMATE_SLACK * level * norm };
+}

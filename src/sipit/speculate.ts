@@ -1,0 +1,290 @@
+import type { RivalIndex } from '../lens/rivals.ts';
+import { decideUnder, norm, reachOf } from './decision.ts';
+import { estimatedNoise, type NoiseModel } from './noise.ts';
+import { ask, type Evaluated, type Recovery } from './requests.ts';
+import type { Candidate, PositionResult, StateRecord, Verdict } from './types.ts';
+
+/** What a recovery knows of the model: how its lens places the vocabulary, at the first position and at the others. */
+export interface Geometry {
+  readonly vocabularySize: number;
+  at(t: number): { readonly rivals: RivalIndex; readonly kappa: number };
+}
+
+/** One record to recover. */
+export interface Task {
+  readonly record: StateRecord;
+  readonly geometry: Geometry;
+  readonly noise: NoiseModel;
+  /** Enumerate the vocabulary at every position in the end. */
+  readonly prove: boolean;
+  readonly signal: AbortSignal | undefined;
+  /** Called when the search is done with a position; the verdict may still change with the noise estimated. */
+  readonly onPosition?: (result: PositionResult) => void;
+  readonly onCandidates?: (position: number, tried: number, best: Candidate) => void;
+}
+
+/** Tokens speculated on at once: at first, at least, and twice as many after every window without a miss. */
+const FIRST_WINDOW = 16;
+const LEAST_WINDOW = 8;
+/** Candidates of the chord, in rounds. */
+const CHORD = [2, 16, 160];
+const SCREENED = 16;
+/** Rivals tried without a second thought, and at most where noise explains what is seen. */
+const FEW_RIVALS = 16;
+const MOST_RIVALS = 512;
+/** Positions whose nearest tokens must be certain before noise that was not told of explains a distance. */
+const ESTIMATED_FROM = 3;
+
+/** What is known of one position. */
+interface Position {
+  /** Norm of the observed state. */
+  readonly norm: number;
+  readonly tried: Map<number, number>;
+  best: Candidate & { readonly state?: Float32Array };
+  rivals: number;
+  /** The search has done what it can: nothing more is tried here. */
+  settled: boolean;
+}
+
+/**
+ * SipIt by speculation: the prompt of a record, at about the cost of one forward pass over it.
+ *
+ *   1. The lens proposes a token for every position at once.
+ *   2. A window of them runs through the model behind the tokens settled so far. A position is settled when no other
+ *      token can be as near to the observed state: the few that by the lens's calibration might be are its *rivals*, and
+ *      are tried.
+ *   3. At the first position that is not, the *chord* corrects the lens by what the tried token's state shows: its best 2,
+ *      16, 160; then a screen by the full Jacobian; then the vocabulary. The nearest of them all is settled, and the
+ *      proposals behind it are corrected by the same windows' states.
+ *   4. When all are settled, each is judged by its distance, the noise, and what else was tried.
+ *
+ * The verifier is the model itself: the lens decides what is tried, and in which order.
+ */
+export function* recover(task: Task): Recovery<PositionResult[]> {
+  const { record, geometry, signal } = task;
+  const { values, width: d } = record;
+  const length = values.length / d;
+  const observed = (t: number) => values.subarray(t * d, (t + 1) * d);
+  const positions: Position[] = [];
+  const proposals = yield* ask({ kind: 'propose' });
+
+  let window = FIRST_WINDOW;
+  let settled = 0; // positions
+  while (settled < length && !signal?.aborted) {
+    const end = Math.min(length, settled + window);
+    const rows = yield* ask({ kind: 'window', from: settled, tokens: proposals.slice(settled, end) });
+    let t = settled;
+    for (; t < end; t++) {
+      note(t, proposals.subarray(t, t + 1), { distances: rows.distances.subarray(t - settled), states: stateOf(t) });
+      if (!(yield* settle(t))) yield* search(t);
+      if (positions[t].best.token === proposals[t]) {
+        task.onPosition?.(describe(t, noiseSoFar()));
+        continue;
+      }
+      // What stands behind it was computed behind another token.
+      proposals[t] = positions[t].best.token;
+      yield* correctProposals(t + 1, end, (later) => stateOf(later));
+      break;
+    }
+    window = t === end ? 2 * window : Math.max(LEAST_WINDOW, window >> 1);
+    settled = t;
+
+    function stateOf(at: number): Float32Array {
+      return rows.states!.subarray((at - settled) * d, (at - settled + 1) * d);
+    }
+  }
+  if (task.prove) for (let t = 0; t < settled; t++) yield* evaluate(t, untried(t));
+  const noise = noiseSoFar();
+  return positions.slice(0, settled).map((_, t) => describe(t, noise));
+
+  /** Enters what was computed for tokens at a position. */
+  function note(t: number, tokens: Uint32Array, { distances, states }: Evaluated): void {
+    positions[t] ??= {
+      norm: norm(observed(t)),
+      tried: new Map(),
+      best: { token: -1, distance: Number.POSITIVE_INFINITY },
+      rivals: 0,
+      settled: false,
+    };
+    const position = positions[t];
+    tokens.forEach((token, i) => {
+      position.tried.set(token, distances[i]);
+      const isNearer = distances[i] < position.best.distance || token === position.best.token;
+      if (isNearer) {
+        position.best = { token, distance: distances[i], state: states?.slice(i * d, (i + 1) * d) };
+      }
+    });
+  }
+
+  function* evaluate(t: number, tokens: readonly number[]): Recovery<void> {
+    if (tokens.length === 0) return;
+    const ids = Uint32Array.from(tokens);
+    note(t, ids, yield* ask({ kind: 'candidates', at: t, tokens: ids }));
+    task.onCandidates?.(t, positions[t].tried.size, positions[t].best);
+  }
+
+  function untried(t: number, tokens?: Iterable<number>): number[] {
+    const { tried } = positions[t];
+    const all = tokens ?? Array(geometry.vocabularySize).keys();
+    return [...all].filter((token) => !tried.has(token));
+  }
+
+  /** Tokens not tried whose states may lie within `reach` of the best one's. */
+  function rivalsOf(t: number, reach: number): number[] {
+    const { rivals, kappa } = geometry.at(t);
+    return untried(t, rivals.within(positions[t].best.token, reach / kappa));
+  }
+
+  /** Tries the rivals of the nearest token if they are few. @returns Whether it is settled which one is nearest. */
+  function* settle(t: number): Recovery<boolean> {
+    const position = positions[t];
+    while (!position.settled) {
+      const { all } = reachOf(task.noise, position.best.distance, position.norm, d);
+      const open = rivalsOf(t, all);
+      if (open.length === 0) return true;
+      if (open.length > FEW_RIVALS) return false;
+      position.rivals += open.length;
+      yield* evaluate(t, open); // a nearer one has rivals of its own
+    }
+    return true;
+  }
+
+  /** Finds the nearest token where the proposal is not it, or noise hides whether it is. */
+  function* search(t: number): Recovery<void> {
+    const position = positions[t];
+    for (const count of CHORD) {
+      const { token, state } = position.best;
+      const residuals = difference(observed(t), state!);
+      const tokens = Uint32Array.of(token);
+      const likely = yield* ask({ kind: 'correct', first: t === 0, residuals, tokens, count });
+      yield* evaluate(t, untried(t, likely));
+      if (yield* settle(t)) return;
+      const noise = noiseSoFar();
+      const isKnown = task.noise.level > 0 || t >= ESTIMATED_FROM;
+      if (isKnown && position.best.distance <= noise.radius(position.norm)) return yield* settleUnderNoise(t, noise);
+      if (signal?.aborted) return;
+    }
+    const { token, state } = position.best;
+    const residual = difference(observed(t), state!);
+    const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
+    yield* evaluate(t, untried(t, screened));
+    if (yield* settle(t)) return;
+    yield* evaluate(t, untried(t));
+    position.settled = true;
+  }
+
+  /** Where noise explains the distance, many tokens may be as near: tries the likely ones, up to a limit. */
+  function* settleUnderNoise(t: number, noise: NoiseModel): Recovery<void> {
+    const position = positions[t];
+    // Noise of unknown kind leaves too much open to be worth more.
+    for (let left = noise.isotropic ? MOST_RIVALS : 4 * FEW_RIVALS; left > 0; ) {
+      const { likely } = reachOf(noise, position.best.distance, position.norm, d);
+      const open = rivalsOf(t, likely).slice(0, left);
+      if (open.length === 0) break;
+      left -= open.length;
+      position.rivals += open.length;
+      yield* evaluate(t, open);
+    }
+    position.settled = true;
+  }
+
+  /** Corrects the proposals of later positions that the window has shown to be off, by the chord. */
+  function* correctProposals(from: number, end: number, state: (t: number) => Float32Array): Recovery<void> {
+    const off = Array.from({ length: Math.max(0, end - from) }, (_, i) => from + i).filter((t) => {
+      const { rivals, kappa } = geometry.at(t);
+      const away = norm(difference(observed(t), state(t)));
+      // A prefix that was a little wrong moves a right state by less than the next token is away.
+      return away > 0.5 * kappa * rivals.beyond(proposals[t], new Set([proposals[t]]));
+    });
+    if (off.length === 0) return;
+    const residuals = new Float32Array(off.length * d);
+    off.forEach((t, i) => {
+      residuals.set(difference(observed(t), state(t)), i * d);
+    });
+    const tokens = Uint32Array.from(off, (t) => proposals[t]);
+    const better = yield* ask({ kind: 'correct', first: false, residuals, tokens, count: 1 });
+    off.forEach((t, i) => {
+      proposals[t] = better[i];
+    });
+  }
+
+  /** The noise given, or what the distances so far show. */
+  function noiseSoFar(): NoiseModel {
+    return estimatedNoise(
+      task.noise,
+      positions.map(({ best, norm }) => best.distance / (norm || 1)),
+    );
+  }
+
+  function describe(t: number, noise: NoiseModel): PositionResult {
+    const { best, tried, rivals, norm } = positions[t];
+    const { token, distance } = best;
+    const runnerUp = nearestOther(tried, token);
+    const isWhole = tried.size >= geometry.vocabularySize;
+    const index = geometry.at(t);
+    const untriedFrom = isWhole ? Number.POSITIVE_INFINITY : index.rivals.beyond(token, new Set(tried.keys()));
+    const othersBeyond = isWhole ? undefined : Math.max(0, index.kappa * untriedFrom - distance);
+    const nearest = Math.min(runnerUp?.distance ?? Number.POSITIVE_INFINITY, othersBeyond ?? Number.POSITIVE_INFINITY);
+    const isOpen = index.kappa * untriedFrom < reachOf(noise, distance, norm, d).likely;
+    const decided = decideUnder(noise, best, runnerUp, norm, d);
+    const verdict: Verdict = decided === 'accepted' && isOpen ? 'ambiguous' : decided;
+    const isTwin = runnerUp !== undefined && index.rivals.bound(token, runnerUp.token) === 0;
+    return {
+      position: t,
+      verdict,
+      reason: reasonFor(verdict, { token, runnerUp, isTwin, isOpen, isWhole, noise }),
+      token,
+      distance,
+      radius: noise.radius(norm),
+      runnerUp,
+      othersBeyond,
+      margin: Number.isFinite(nearest) ? nearest - distance : undefined,
+      candidates: tried.size,
+      rivals,
+    };
+  }
+}
+
+/** A sentence for what keeps a token from being accepted. */
+function reasonFor(
+  verdict: Verdict,
+  {
+    token,
+    runnerUp,
+    isTwin,
+    isOpen,
+    isWhole,
+    noise,
+  }: {
+    token: number;
+    runnerUp: Candidate | undefined;
+    isTwin: boolean;
+    isOpen: boolean;
+    isWhole: boolean;
+    noise: NoiseModel;
+  },
+): string | undefined {
+  if (verdict === 'accepted') return undefined;
+  if (verdict === 'not found') {
+    const tried = isWhole ? 'no token of the vocabulary' : 'no token that could be';
+    return `${tried} is within the radius of this state`;
+  }
+  if (isTwin) return `tokens ${token} and ${runnerUp!.token} have equal rows in the embedding and cannot be told apart`;
+  if (noise.level > 0 && !noise.isotropic) {
+    const percent = `${(100 * noise.level).toPrecision(2)} %`;
+    return `the states are off by about ${percent}: more than one token fits unless that is known to be independent noise`;
+  }
+  return isOpen ? 'more tokens may fit than were tried' : 'another token fits as well';
+}
+
+function nearestOther(tried: ReadonlyMap<number, number>, token: number): Candidate | undefined {
+  let nearest: Candidate | undefined;
+  for (const [other, distance] of tried) {
+    if (other !== token && !(distance >= (nearest?.distance ?? Number.POSITIVE_INFINITY))) {
+      nearest = { token: other, distance };
+    }
+  }
+  return nearest;
+}
+
+const difference = (a: Float32Array, b: Float32Array): Float32Array => a.map((value, i) => value - b[i]);
