@@ -14,8 +14,9 @@ const FOREIGN_ERROR = 1e-4;
 /** Half-precision runs round at every step: this many units in the last place reach the state at most, in all. */
 const RUN_ERROR = 6;
 
-/** An estimated level is a median; single states may lie this many times farther off. */
-const ESTIMATE_SLACK = 4;
+/** Positions from which the spread of an estimated level can be told; below that, single ones may lie this far off. */
+const SPREAD_FROM = 8;
+const UNKNOWN_SPREAD = 4;
 
 /** What may separate a state from the one that its token gives here. */
 export interface NoiseModel {
@@ -52,13 +53,19 @@ export function givenNoise(
 }
 
 /**
- * The noise that a record's own distances show: if most exceed what is given, their median is the level.
+ * The noise that a record's own distances show: if most exceed what is given, their median is the level, and six
+ * deviations above it are explained. Of its kind nothing is known.
  * @param shares Distance over norm of each position's nearest token.
  */
 export function estimatedNoise(given: NoiseModel, shares: readonly number[]): NoiseModel {
   if (given.level > 0 || shares.length === 0) return given;
   const beyond = shares.filter((share) => share > given.radius(1)).length;
   if (2 * beyond <= shares.length) return given;
-  const level = shares.toSorted((a, b) => a - b)[Math.floor(shares.length / 2)];
-  return { level, isotropic: false, radius: (norm) => given.radius(norm) + ESTIMATE_SLACK * level * norm };
+  const level = median(shares);
+  // The median deviation of a normal distribution is 0.67 of the standard deviation.
+  const deviation = median(shares.map((share) => Math.abs(share - level))) / 0.67;
+  const highest = shares.length < SPREAD_FROM ? UNKNOWN_SPREAD * level : Math.max(1.2 * level, level + 6 * deviation);
+  return { level, isotropic: false, radius: (norm) => given.radius(norm) + highest * norm };
 }
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];

@@ -41,70 +41,21 @@ export interface Search {
  * @throws InputError when the policy proposes nothing, or what is no token.
  */
 export async function searchPosition(
-  { model, prefix, policy, batch, firstPosition, cost, options }: Search,
+  search: Search,
   observed: Tensor,
   radius: number,
 ): Promise<PositionResult | undefined> {
-  const { vocabularySize, width } = model.config;
-  const { prove, onCandidates, signal } = options;
-  const whole = prove === true || policy.exhaustive === true;
+  const { model, prefix, policy, cost, options } = search;
+  const { vocabularySize } = model.config;
+  const { prove, signal } = options;
   const position = prefix.length;
-  const tried = new Map<number, number>(); // distances by token
-  let nearest: Candidate[] = []; // the two nearest of the rows evaluated
-
-  const verdict = () => decide(nearest[0], nearest[1], radius);
-  const fits = () => nearest.length > 0 && verdict() !== 'not found';
+  const trials = startTrials(search, observed);
+  const { tried, evaluate } = trials;
+  const verdict = () => decide(trials.nearest[0], trials.nearest[1], radius);
+  const fits = () => trials.nearest.length > 0 && verdict() !== 'not found';
   const aborted = () => signal?.aborted === true;
 
-  async function evaluate(tokens: Iterable<number>, isEnough = () => false): Promise<void> {
-    const fresh = Uint32Array.from(new Set(tokens)).filter((token) => !tried.has(token));
-    for (let first = 0; first < fresh.length && !isEnough(); first += batch) {
-      const part = fresh.subarray(first, first + batch);
-      const distances = await prefix.distances(part, observed);
-      const candidates = Array.from(part, (token, i): Candidate => ({ token, distance: distances[i] }));
-      for (const { token, distance } of candidates) tried.set(token, distance);
-      nearest = [...nearest, ...candidates].sort((a, b) => a.distance - b.distance || a.token - b.token).slice(0, 2);
-      onCandidates?.(position, tried.size, nearest[0]);
-    }
-  }
-
-  async function tryRivals(): Promise<void> {
-    let winner = -1; // whose rivals have been tried
-    // A rival may turn out to be nearer; then its rivals count.
-    while (winner !== nearest[0].token && tried.size < vocabularySize) {
-      winner = nearest[0].token;
-      cost.scan();
-      await evaluate(await nearestTokens(model, winner, RIVALS + 1));
-    }
-  }
-
-  const tryAll = () => evaluate(new Uint32Array(vocabularySize).keys(), aborted);
-
-  const step: Step = {
-    vocabularySize,
-    batch,
-    position,
-    tried,
-    get nearest() {
-      return nearest[0];
-    },
-    logits: prefix.logits,
-    embeddingDistances() {
-      cost.scan();
-      return embeddingDistances(model, observed, firstPosition + position);
-    },
-    tokenRow: (token) => tokenRow(model, token),
-    gradient: async (row) => prefix.gradient(expectRow(row, width), observed),
-    async nearestUntried(row) {
-      cost.scan();
-      const distances = await rowDistances(model, expectRow(row, width));
-      const best = distances.reduce(
-        (best, distance, token) => (!tried.has(token) && !(distance >= distances[best]) ? token : best),
-        -1,
-      );
-      return best < 0 ? undefined : best;
-    },
-  };
+  const step = stepOf(search, observed, trials);
   const isEnough = () => aborted() || (!policy.exhaustive && fits());
   let repeats = 0; // batches in a row with nothing new
   for await (const tokens of policy.candidates(step)) {
@@ -114,15 +65,26 @@ export async function searchPosition(
     if (isEnough() || tried.size === vocabularySize || repeats === PATIENCE * vocabularySize) break;
   }
   const proposed = tried.size;
-  if (whole) {
-    await tryAll();
-  } else if (fits()) {
-    await tryRivals();
-    if (verdict() === 'ambiguous') await tryAll();
+
+  async function tryRivals(): Promise<void> {
+    let winner = -1; // whose rivals have been tried
+    // A rival may turn out to be nearer; then its rivals count.
+    while (winner !== trials.nearest[0].token && tried.size < vocabularySize) {
+      winner = trials.nearest[0].token;
+      cost.scan();
+      await evaluate(await nearestTokens(model, winner, RIVALS + 1));
+    }
   }
+
+  let whole = prove === true || policy.exhaustive === true;
+  if (!whole && fits()) {
+    await tryRivals();
+    whole = verdict() === 'ambiguous';
+  }
+  if (whole) await evaluate(new Uint32Array(vocabularySize).keys(), aborted);
   // Such a search proves nothing: neither that no token fits nor, if all were to be tried, that no other does.
-  if (aborted() && tried.size < vocabularySize && (whole || !fits() || verdict() === 'ambiguous')) return undefined;
-  const [best, runnerUp] = nearest as [Candidate?, Candidate?];
+  if (aborted() && tried.size < vocabularySize && (whole || !fits())) return undefined;
+  const [best, runnerUp]: readonly (Candidate | undefined)[] = trials.nearest;
   if (!best) {
     throw new InputError(
       `Policy "${policy.name}" proposes no token at position ${position}.`,
@@ -141,6 +103,71 @@ export async function searchPosition(
     rivals: tried.size - proposed,
   };
   return { ...result, reason: reasonFor(result, policy, vocabularySize) };
+}
+
+/** The tokens tried at one position. */
+interface Trials {
+  /** Distances by token. */
+  readonly tried: ReadonlyMap<number, number>;
+  /** The nearest two of them, or fewer. */
+  readonly nearest: readonly Candidate[];
+  /** Tries tokens that have not been tried, in batches until it is enough. */
+  evaluate(tokens: Iterable<number>, isEnough?: () => boolean): Promise<void>;
+}
+
+function startTrials({ prefix, batch, options }: Search, observed: Tensor): Trials {
+  const position = prefix.length;
+  const tried = new Map<number, number>();
+  let nearest: Candidate[] = [];
+  return {
+    tried,
+    get nearest() {
+      return nearest;
+    },
+    async evaluate(tokens, isEnough = () => false) {
+      const fresh = Uint32Array.from(new Set(tokens)).filter((token) => !tried.has(token));
+      for (let first = 0; first < fresh.length && !isEnough(); first += batch) {
+        const part = fresh.subarray(first, first + batch);
+        const distances = await prefix.distances(part, observed);
+        const candidates = Array.from(part, (token, i): Candidate => ({ token, distance: distances[i] }));
+        for (const { token, distance } of candidates) tried.set(token, distance);
+        nearest = [...nearest, ...candidates].sort((a, b) => a.distance - b.distance || a.token - b.token).slice(0, 2);
+        options.onCandidates?.(position, tried.size, nearest[0]);
+      }
+    },
+  };
+}
+
+/** What the policy may look at; all of it is counted. */
+function stepOf({ model, prefix, batch, firstPosition, cost }: Search, observed: Tensor, trials: Trials): Step {
+  const { vocabularySize, width } = model.config;
+  const position = prefix.length;
+  const { tried } = trials;
+  return {
+    vocabularySize,
+    batch,
+    position,
+    tried,
+    get nearest() {
+      return trials.nearest[0];
+    },
+    logits: prefix.logits,
+    embeddingDistances() {
+      cost.scan();
+      return embeddingDistances(model, observed, firstPosition + position);
+    },
+    tokenRow: (token) => tokenRow(model, token),
+    gradient: async (row) => prefix.gradient(expectRow(row, width), observed),
+    async nearestUntried(row) {
+      cost.scan();
+      const distances = await rowDistances(model, expectRow(row, width));
+      let nearest: number | undefined;
+      distances.forEach((distance, token) => {
+        if (!tried.has(token) && (nearest === undefined || distance < distances[nearest])) nearest = token;
+      });
+      return nearest;
+    },
+  };
 }
 
 /** Why a token is not accepted. */

@@ -159,33 +159,41 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       const likely = yield* ask({ kind: 'correct', first: t === 0, residuals, tokens, count });
       yield* evaluate(t, untried(t, likely));
       if (yield* settle(t)) return;
-      const noise = noiseSoFar();
-      const isKnown = task.noise.level > 0 || t >= ESTIMATED_FROM;
-      if (isKnown && position.best.distance <= noise.radius(position.norm)) return yield* settleUnderNoise(t, noise);
+      if (isExplained(t) && (yield* settleUnderNoise(t))) return;
       if (signal?.aborted) return;
     }
-    const { token, state } = position.best;
-    const residual = difference(observed(t), state!);
-    const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
-    yield* evaluate(t, untried(t, screened));
-    if (yield* settle(t)) return;
-    yield* evaluate(t, untried(t));
+    // Where noise hides more tokens than are worth trying, neither a screen nor the vocabulary would tell them apart.
+    if (!isExplained(t)) {
+      const { token, state } = position.best;
+      const residual = difference(observed(t), state!);
+      const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
+      yield* evaluate(t, untried(t, screened));
+      if (yield* settle(t)) return;
+      yield* evaluate(t, untried(t));
+    }
     position.settled = true;
   }
 
-  /** Where noise explains the distance, many tokens may be as near: tries the likely ones, up to a limit. */
-  function* settleUnderNoise(t: number, noise: NoiseModel): Recovery<void> {
+  /** Whether noise that is known of explains how far the nearest token is. */
+  function isExplained(t: number): boolean {
+    const isKnown = task.noise.level > 0 || t >= ESTIMATED_FROM;
+    const { best, norm } = positions[t];
+    return isKnown && best.distance <= noiseSoFar().radius(norm);
+  }
+
+  /** Tries all rivals that noise may hide, unless they are too many. @returns Whether it is settled which is nearest. */
+  function* settleUnderNoise(t: number): Recovery<boolean> {
     const position = positions[t];
-    // Noise of unknown kind leaves too much open to be worth more.
-    for (let left = noise.isotropic ? MOST_RIVALS : 4 * FEW_RIVALS; left > 0; ) {
-      const { likely } = reachOf(noise, position.best.distance, position.norm, d);
-      const open = rivalsOf(t, likely).slice(0, left);
+    for (;;) {
+      const { likely } = reachOf(noiseSoFar(), position.best.distance, position.norm, d);
+      const open = rivalsOf(t, likely);
+      if (open.length > MOST_RIVALS) return false;
       if (open.length === 0) break;
-      left -= open.length;
       position.rivals += open.length;
       yield* evaluate(t, open);
     }
     position.settled = true;
+    return true;
   }
 
   /** Corrects the proposals of later positions that the window has shown to be off, by the chord. */
