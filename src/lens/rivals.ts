@@ -5,7 +5,7 @@ import type { LinearLens } from './lens.ts';
 import { mapVocabulary, vocabularyCovariance } from './vocabulary.ts';
 
 /** Axes that distances are bounded by; the first few already rule most tokens out. */
-const AXES = 64;
+const AXES = 128;
 
 /**
  * Which tokens a lens predicts near another: |(w_v - w_v') B|, bounded from below by the first axes. Asked for every

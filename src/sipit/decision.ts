@@ -92,7 +92,7 @@ export function decideUnder(
 }
 
 /** Under isotropic noise of standard deviation s, tokens whose states lie farther apart than this many s do not swap. */
-const GAUSSIAN_REACH = 16;
+const GAUSSIAN_REACH = 15;
 
 /**
  * How far from the state of the nearest token another's may lie and still be as near to the observed state.

@@ -160,10 +160,10 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       yield* evaluate(t, untried(t, likely));
       if (yield* settle(t)) return;
       if (isExplained(t) && (yield* settleUnderNoise(t))) return;
-      if (signal?.aborted) return;
+      // Where noise hides more tokens than are worth trying, nothing that follows would tell them apart.
+      if (signal?.aborted || (isExplained(t) && count >= FEW_RIVALS)) break;
     }
-    // Where noise hides more tokens than are worth trying, neither a screen nor the vocabulary would tell them apart.
-    if (!isExplained(t)) {
+    if (!isExplained(t) && !signal?.aborted) {
       const { token, state } = position.best;
       const residual = difference(observed(t), state!);
       const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
