@@ -1,106 +1,298 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createNodeContext } from '../src/gpu/context.node.ts';
-import { folderSource } from '../src/io/folder.node.ts';
+import { folderCache } from '../src/io/cache.node.ts';
+import { decodeBF16, decodeF16, encodeBF16, encodeF16 } from '../src/io/dtype.ts';
+import { fileBytes, folderSource } from '../src/io/folder.node.ts';
+import { openSafetensors } from '../src/io/safetensors.ts';
+import { lensesOf } from '../src/lens/store.ts';
 import { forward } from '../src/model/forward.ts';
-import { loadModel, openModel, requireTokenizer } from '../src/model/load.ts';
+import { generate } from '../src/model/generate.ts';
+import { type LoadedModel, loadModel, openModel } from '../src/model/load.ts';
 import { seededRandom } from '../src/reference/random.ts';
-import { invert } from '../src/sipit/invert.ts';
-import type { PolicyName } from '../src/sipit/types.ts';
-import { read } from '../src/tensor/tensor.ts';
+import { invertMany } from '../src/sipit/invert.ts';
+import { readStates } from '../src/sipit/states-file.ts';
+import type { Inversion, InvertOptions, StateRecord } from '../src/sipit/types.ts';
+import { take } from '../src/tensor/tensor.ts';
 import { describeRun, table } from './adapter.ts';
 
-const LAYERS = [1, 3, 6];
-const TEXT = fileURLToPath(new URL('../../shared/data/text/books_valid.txt', import.meta.url));
+const shared = (path: string) => fileURLToPath(new URL(`../../shared/${path}`, import.meta.url));
+const random = seededRandom(1);
+const below = (limit: number) => Math.floor(random.next() * limit);
 
-interface Prompts {
-  readonly kind: string;
-  readonly policy: PolicyName;
+/** Prompts of one kind, and the states to recover them from. */
+interface Cell {
+  readonly name: string;
   readonly prompts: readonly Uint32Array[];
+  readonly layer: number;
+  readonly options?: InvertOptions;
+  /** What becomes of the states before they are inverted. */
+  readonly spoil?: (record: StateRecord, index: number) => StateRecord;
 }
 
-/** Inverts natural and random prompts at three layers of the default model; every token is compared with the truth. */
-export async function main(args: readonly string[]): Promise<void> {
-  if (!existsSync(TEXT)) {
-    console.error(`${TEXT} is not here: nothing was measured.`);
-    process.exitCode = 1;
-    return;
-  }
-  const share = Number(args[0] ?? 1);
+/**
+ * Inverts prompts whose tokens are known and compares every token.
+ *
+ *   node bench/run.mjs bench/invert.ts exact [share]    text and random prompts, 3 layers, T 20 and 100 (share of 200 each)
+ *   node bench/run.mjs bench/invert.ts noise [share]    half precision, noise, a replaced state
+ *   node bench/run.mjs bench/invert.ts growth           length of the prompt, and prompts at once
+ *   node bench/run.mjs bench/invert.ts model FOLDER [share]    a model without tokenizer: sampled and random ids
+ *   node bench/run.mjs bench/invert.ts states FILE PROMPTS.json [bf16|f16]    states made elsewhere
+ */
+export async function main([group = 'exact', ...args]: readonly string[]): Promise<void> {
+  const groups: Record<string, (args: readonly string[]) => Promise<void>> = { exact, noise, growth, model, states };
+  await groups[group](args);
+}
+
+async function open(folder = fileURLToPath(new URL('../weights', import.meta.url))): Promise<LoadedModel> {
   const context = await createNodeContext();
-  const model = await loadModel(
-    context,
-    await openModel(folderSource(fileURLToPath(new URL('../weights', import.meta.url)))),
-  );
-  const ids = requireTokenizer(model).encode(readFileSync(TEXT, 'utf8'));
-  const { next } = seededRandom(1);
-  const upTo = (count: number) => Math.max(1, Math.round(share * count));
-  const cut = (count: number, length: number) =>
-    Array.from({ length: upTo(count) }, () => {
-      const first = Math.floor(next() * (ids.length - length));
+  const opened = await loadModel(context, await openModel(folderSource(folder)));
+  console.log(`${folder}; ${describeRun(context)}\n`);
+  return opened;
+}
+
+/** Cuts of the held-out text. */
+function textPrompts(model: LoadedModel) {
+  const ids = model.tokenizer!.encode(readFileSync(shared('data/text/books_valid.txt'), 'utf8'));
+  return (count: number, length: number) =>
+    Array.from({ length: count }, () => {
+      const first = below(ids.length - length);
       return ids.slice(first, first + length);
     });
-  const random = (count: number, length: number) =>
-    Array.from({ length: upTo(count) }, () =>
-      Uint32Array.from({ length }, () => Math.floor(next() * model.config.vocabularySize)),
-    );
-  const sets: Prompts[] = [
-    { kind: 'text, 20 tokens', policy: 'likely-first', prompts: cut(50, 20) },
-    { kind: 'random, 10 tokens', policy: 'likely-first', prompts: random(5, 10) },
-    { kind: 'text, 10 tokens', policy: 'exhaustive', prompts: cut(3, 10) },
-  ];
+}
 
-  console.log(`Default model; ${describeRun(context)}\n`);
-  const rows: (string | number)[][] = [];
-  for (const { kind, policy, prompts } of sets) {
-    for (const layer of LAYERS) {
-      let exact = 0;
-      let [candidates, equivalents, seconds, narrowest, tokens] = [0, 0, 0, Number.POSITIVE_INFINITY, 0];
-      let worst = 0;
-      for (const prompt of prompts) {
-        const states = forward(model, prompt, { layer });
-        const values = await read(states);
-        states.dispose();
-        const result = await invert(model, { values, width: model.config.width, layer, dtype: 'F32' }, { policy });
-        if (result.exact && result.tokens.join() === prompt.join()) exact++;
-        else {
-          process.exitCode = 1;
-          console.log(`not exact: layer ${layer}, ${kind}, ${policy}: [${prompt}] gave [${result.tokens}]`);
-        }
-        for (const { margin = 0, distance } of result.positions) {
-          narrowest = Math.min(narrowest, margin);
-          worst = Math.max(worst, distance);
-        }
-        tokens += prompt.length;
-        candidates += result.cost.candidates;
-        equivalents += result.cost.forwardEquivalents;
-        seconds += result.cost.seconds;
-      }
-      rows.push([
-        kind,
-        policy,
-        layer,
-        `${exact} of ${prompts.length}`,
-        (candidates / tokens).toFixed(0),
-        (equivalents / prompts.length).toFixed(0),
-        worst.toExponential(1),
-        narrowest.toFixed(2),
-        (seconds / prompts.length).toFixed(1),
-      ]);
-      console.error(rows.at(-1)?.join('  '));
+const randomPrompts = (count: number, length: number, ids: Uint32Array) =>
+  Array.from({ length: count }, () => Uint32Array.from({ length }, () => ids[below(ids.length)]));
+
+const everyToken = (model: LoadedModel) => Uint32Array.from({ length: model.config.vocabularySize }, (_, i) => i);
+
+/** Tokens that occur in the training text. */
+function seenTokens(model: LoadedModel): Uint32Array {
+  const seen = new Set<number>();
+  const text = readFileSync(shared('data/text/books_train.txt'), 'utf8');
+  for (let i = 0; i < text.length; i += 2 ** 20) {
+    for (const id of model.tokenizer!.encode(text.slice(i, i + 2 ** 20))) seen.add(id);
+  }
+  return Uint32Array.from(seen);
+}
+
+async function exact([share = '1']: readonly string[]): Promise<void> {
+  const loaded = await open();
+  const count = Math.ceil(200 * Number(share));
+  const text = textPrompts(loaded);
+  const seen = seenTokens(loaded);
+  console.log(`${loaded.config.vocabularySize - seen.length} tokens never occur in the training text.\n`);
+  const cells: Cell[] = [];
+  for (const layer of [1, 3, 6]) {
+    for (const length of [20, 100]) {
+      cells.push({ name: `text, T ${length}`, layer, prompts: text(count, length) });
+      cells.push({ name: `random, T ${length}`, layer, prompts: randomPrompts(count, length, everyToken(loaded)) });
+      cells.push({ name: `random, trained, T ${length}`, layer, prompts: randomPrompts(count, length, seen) });
     }
   }
-  const header = [
-    'prompts',
-    'policy',
-    'layer',
-    'exact',
-    'candidates a token',
-    'forward equivalents',
+  await report(loaded, cells);
+}
+
+async function noise([share = '1']: readonly string[]): Promise<void> {
+  const loaded = await open();
+  const count = Math.ceil(20 * Number(share));
+  const text = textPrompts(loaded);
+  const rounded = (dtype: 'BF16' | 'F16') => (record: StateRecord) => {
+    const through =
+      dtype === 'BF16' ? (v: number) => decodeBF16(encodeBF16(v)) : (v: number) => decodeF16(encodeF16(v));
+    return { ...record, dtype, values: record.values.map(through) };
+  };
+  const kinds: Omit<Cell, 'layer' | 'prompts'>[] = [
+    { name: 'stored bf16', spoil: rounded('BF16') },
+    { name: 'stored f16', spoil: rounded('F16') },
+    { name: 'noise 0.001', spoil: noisy(0.001), options: { noise: { gaussian: 0.001 } } },
+    { name: 'noise 0.001, not told', spoil: noisy(0.001) },
+    { name: 'noise 0.01', spoil: noisy(0.01), options: { noise: { gaussian: 0.01 } } },
+    { name: 'noise 0.01, not told', spoil: noisy(0.01) },
+    { name: 'noise 0.1', spoil: noisy(0.1), options: { noise: { gaussian: 0.1 } } },
+    { name: 'noise 0.2', spoil: noisy(0.2), options: { noise: { gaussian: 0.2 } } },
+    { name: 'noise 0.5', spoil: noisy(0.5), options: { noise: { gaussian: 0.5 } } },
+    { name: 'one state of another prompt', spoil: replaced() },
+  ];
+  const cells: Cell[] = [];
+  for (const kind of kinds) {
+    for (const layer of [1, 3, 6]) {
+      const length = kind.name.startsWith('one state') ? 20 : 100;
+      cells.push({ ...kind, name: `text, ${kind.name}`, layer, prompts: text(count, length) });
+      const prompts = randomPrompts(count, length, everyToken(loaded));
+      cells.push({ ...kind, name: `random, ${kind.name}`, layer, prompts });
+    }
+  }
+  await report(loaded, cells);
+}
+
+/** Independent noise of this share of each state's RMS. */
+const noisy = (level: number) => (record: StateRecord) => {
+  const { values, width } = record;
+  const spoiled = values.slice();
+  for (let t = 0; t < values.length; t += width) {
+    const rms = Math.sqrt(values.subarray(t, t + width).reduce((sum, v) => sum + v * v, 0) / width);
+    random.normal(width, level * rms).forEach((error, i) => {
+      spoiled[t + i] += error;
+    });
+  }
+  return { ...record, values: spoiled };
+};
+
+/** State 7 of each prompt is state 7 of the prompt before. */
+function replaced() {
+  let before: StateRecord | undefined;
+  return (record: StateRecord) => {
+    const values = record.values.slice();
+    const { width } = record;
+    if (before) values.set(before.values.subarray(7 * width, 8 * width), 7 * width);
+    before = record;
+    return { ...record, values };
+  };
+}
+
+async function growth(): Promise<void> {
+  const loaded = await open();
+  const text = textPrompts(loaded);
+  const cells: Cell[] = [];
+  for (const length of [8, 16, 32, 64, 128, 256]) {
+    cells.push({ name: `text, T ${length}`, layer: 3, prompts: text(8, length) });
+  }
+  await report(loaded, cells);
+  const rows: (string | number)[][] = [];
+  const prompts = text(64, 20);
+  for (const together of [1, 8, 64]) {
+    const records = await recordsOf(loaded, { name: '', layer: 3, prompts });
+    const started = performance.now();
+    for (let i = 0; i < records.length; i += together) {
+      await collect(loaded, records.slice(i, i + together), {});
+    }
+    const seconds = (performance.now() - started) / 1000;
+    rows.push([together, (records.length / seconds).toFixed(1), ((1000 * seconds) / records.length).toFixed(1)]);
+  }
+  console.log(`\n${table(['prompts at once (text, T 20, layer 3)', 'prompts/s', 'ms a prompt'], rows)}`);
+  loaded.context.destroy();
+}
+
+async function model([folder, share = '1']: readonly string[]): Promise<void> {
+  const loaded = await open(folder);
+  const { contextLength, vocabularySize, layers } = loaded.config;
+  const count = Math.ceil(20 * Number(share));
+  const cells: Cell[] = [];
+  for (const layer of [...new Set([1, Math.ceil(layers / 2), layers])]) {
+    for (const length of [...new Set([Math.min(20, contextLength), Math.min(100, contextLength)])]) {
+      const sampled: Uint32Array[] = [];
+      for (let i = 0; i < count; i++) {
+        const first = Uint32Array.of(below(vocabularySize));
+        const rest: number[] = [];
+        for await (const id of generate(loaded, first, { maxTokens: length - 1, temperature: 1, seed: i }))
+          rest.push(id);
+        sampled.push(Uint32Array.from([...first, ...rest]));
+      }
+      cells.push({ name: `sampled, T ${length}`, layer, prompts: sampled });
+      cells.push({ name: `random, T ${length}`, layer, prompts: randomPrompts(count, length, everyToken(loaded)) });
+    }
+  }
+  await report(loaded, cells);
+}
+
+async function states([file, prompts, run]: readonly string[]): Promise<void> {
+  const loaded = await open();
+  const source = await fileBytes(file);
+  const { records } = await readStates(await openSafetensors(source));
+  await source.close();
+  const truth: number[][] = JSON.parse(readFileSync(prompts, 'utf8'));
+  const noise = run ? { run: run.toUpperCase() as 'BF16' | 'F16' } : undefined;
+  await report(loaded, [
+    {
+      name: `${file.split('/').at(-1)}${run ? `, --dtype-noise ${run}` : ''}`,
+      layer: records[0].layer!,
+      prompts: truth.map((ids) => Uint32Array.from(ids)),
+      options: { noise },
+      spoil: (_, i) => records[i] as StateRecord,
+    },
+  ]);
+}
+
+async function recordsOf(model: LoadedModel, { layer, prompts, spoil }: Cell): Promise<StateRecord[]> {
+  const records: StateRecord[] = [];
+  for (const [i, prompt] of prompts.entries()) {
+    const values = await take(forward(model, prompt, { layer }));
+    const record: StateRecord = { values, width: model.config.width, layer, dtype: 'F32' };
+    records.push(spoil ? spoil(record, i) : record);
+  }
+  return records;
+}
+
+async function collect(
+  model: LoadedModel,
+  records: readonly StateRecord[],
+  options: InvertOptions,
+): Promise<Inversion[]> {
+  const inversions: Inversion[] = [];
+  for await (const { inversion, error } of invertMany(model, records, options)) {
+    if (error) throw error;
+    inversions.push(inversion);
+  }
+  return inversions;
+}
+
+/** Inverts the prompts of each cell, side by side, and prints a row. */
+async function report(model: LoadedModel, cells: readonly Cell[]): Promise<void> {
+  const lens = {
+    cache: folderCache(),
+    onFit: (layers: readonly number[]) => console.error(`fitting layers ${layers}`),
+  };
+  await lensesOf(model, [...new Set(cells.map(({ layer }) => layer))], lens);
+  const rows: (string | number)[][] = [];
+  for (const cell of cells) {
+    const { name, layer, prompts, options = {} } = cell;
+    const records = await recordsOf(model, cell);
+    await collect(model, records.slice(0, 1), options); // what is prepared once is not timed
+    const started = performance.now();
+    const inversions = await collect(model, records, options);
+    const seconds = (performance.now() - started) / 1000;
+    let [exactPrompts, silent, flagged, right, worst] = [0, 0, 0, 0, 0];
+    let narrowest = Number.POSITIVE_INFINITY;
+    inversions.forEach((inversion, i) => {
+      const truth = prompts[i];
+      if (inversion.exact && inversion.tokens.join() === truth.join()) exactPrompts++;
+      inversion.positions.forEach(({ token, verdict, distance, margin = Number.POSITIVE_INFINITY }, t) => {
+        if (token === truth[t]) right++;
+        if (verdict !== 'accepted') flagged++;
+        else if (token !== truth[t]) silent++;
+        else {
+          worst = Math.max(worst, distance);
+          narrowest = Math.min(narrowest, margin);
+        }
+      });
+    });
+    const costs = inversions.map(({ cost }) => cost.forwardEquivalents).sort((a, b) => a - b);
+    const scoring = inversions.reduce((sum, { cost }) => sum + cost.scoring, 0) / inversions.length;
+    const mean = costs.reduce((sum, cost) => sum + cost, 0) / costs.length;
+    const tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+    rows.push([
+      layer,
+      name,
+      `${exactPrompts} of ${prompts.length}`,
+      `${right} of ${tokens}`,
+      silent,
+      flagged,
+      `${mean.toFixed(2)} / ${costs[Math.floor(0.95 * (costs.length - 1))].toFixed(2)} / ${costs.at(-1)!.toFixed(2)}`,
+      scoring.toFixed(2),
+      worst.toExponential(1),
+      narrowest.toPrecision(3),
+      ((1000 * seconds) / prompts.length).toFixed(0),
+    ]);
+    console.error(rows.at(-1)?.join('  '));
+  }
+  const header = ['layer', 'prompts', 'exact', 'tokens right', 'silently wrong', 'flagged'];
+  const figures = [
+    'forward equivalents, mean / 95 % / most',
+    'of it scoring',
     'worst distance',
     'narrowest margin',
-    's',
+    'ms a prompt',
   ];
-  console.log(table(header, rows));
-  context.destroy();
+  console.log(table([...header, ...figures], rows));
 }

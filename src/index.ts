@@ -26,6 +26,12 @@ export {
 export { openCheckpoint } from './io/sharded.ts';
 export type { ByteSource, Source } from './io/source.ts';
 export { loadTokenizer, type Tokenizer } from './io/tokenizer.ts';
+export { encodeLenses, readLens } from './lens/file.ts';
+export { type FitOptions, fitLens } from './lens/fit.ts';
+export type { LayerLens, LinearLens } from './lens/lens.ts';
+export { type RivalIndex, rivalIndex } from './lens/rivals.ts';
+export { createScorer, type Ranking, type Scorer } from './lens/scorer.ts';
+export { type LensOptions, lensesOf } from './lens/store.ts';
 export { type ModelConfig, parseConfig } from './model/config.ts';
 export { forward, residualStates } from './model/forward.ts';
 export { type GenerateOptions, generate } from './model/generate.ts';
@@ -83,10 +89,12 @@ export * as reference from './reference/index.ts';
 export { sizeOf } from './reference/shape.ts';
 export { selftest } from './selftest/run.ts';
 export { calibrate } from './sipit/decision.ts';
-export { invert } from './sipit/invert.ts';
-export { type Policy, policies } from './sipit/policy.ts';
+export { type Inverted, invert, invertMany } from './sipit/invert.ts';
+export { createInverter, type Inverter } from './sipit/inverter.ts';
+export { gradientPolicy, type Policy, policies, randomPolicy, type Step } from './sipit/policy.ts';
 export { encodeStates, readStates, type StatesFile } from './sipit/states-file.ts';
 export * from './sipit/types.ts';
+export { warmUpInverter } from './sipit/warm-up.ts';
 export * from './tensor/tensor.ts';
 export {
   readTraining,

@@ -1,11 +1,13 @@
 import type { Matrix } from 'ml-matrix';
+import type { ModelConfig } from '../model/config.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { seededRandom } from '../reference/random.ts';
-import { KAPPA_ROWS, measureKappa, pairRatio } from './kappa.ts';
+import { take } from '../tensor/tensor.ts';
+import { kappaRows, measureKappa, pairRatio } from './kappa.ts';
 import { embeddingLens, type LayerLens, type LinearLens } from './lens.ts';
 import { type LinearFit, regress } from './moments.ts';
-import { firstSamples, randomSamples, type Samples, type Sampling, selfSamples } from './samples.ts';
+import { expectFinite, firstSamples, randomSamples, type Samples, type Sampling, selfSamples } from './samples.ts';
 
 /** How to fit. */
 export interface FitOptions {
@@ -18,19 +20,43 @@ export interface FitOptions {
 /** A pass over 128 rows is the unit of the fit's cost. */
 export const UNIT = 128;
 
-/** Rows the two lenses are fitted to: about five for each coordinate, within what 60 forward passes allow. */
-const restRows = (width: number): number => clamp(5 * width, 26 * UNIT, 40 * UNIT);
-const firstRows = (width: number): number => clamp(4 * width, 4 * UNIT, 12 * UNIT);
-const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(value, high));
+/** Rows with a state before them, and rows of the first position: several for each coordinate. */
+const restRows = (width: number): number => Math.max(38 * UNIT, 4 * width);
+const firstRows = (width: number): number => Math.max(6 * UNIT, 2 * width);
+/** The model's own text is what states are mostly of; random tokens reach the rest of the vocabulary. */
+const SELF_SAMPLED = 0.63;
+
+/** What a fit of a model runs, whatever the layers. */
+export interface FitPlan {
+  /** Tokens of a prompt. */
+  readonly length: number;
+  /** Prompts sampled from the model, and uniformly random ones. */
+  readonly own: number;
+  readonly random: number;
+  /** Tokens run at the first position. */
+  readonly singles: number;
+  /** Rows of all forward passes. */
+  readonly rows: number;
+}
+
+export function planFit(config: ModelConfig): FitPlan {
+  const length = Math.min(UNIT, config.contextLength);
+  const prompts = Math.ceil(restRows(config.width) / length);
+  const own = Math.ceil(SELF_SAMPLED * prompts);
+  const singles = Math.min(firstRows(config.width), config.vocabularySize);
+  const rows = prompts * length + singles + (length > 1 ? kappaRows(length) : 0);
+  return { length, own, random: prompts - own, singles, rows };
+}
 
 /**
  * Fits the lenses of some layers to the model's own states, all in one set of forward passes: no text is needed.
  *
- *   1. Prompts of at most 128 tokens, half sampled from the model, half uniformly random.
+ *   1. Prompts of at most 128 tokens, most sampled from the model, the others uniformly random.
  *   2. Ridge regression of each state on its input row and the state before; the first position from single tokens.
  *   3. The covariance of what that leaves, and how far true distances fall short of predicted ones (kappa).
  *
- * @param layers Which, 1 to L.
+ * @param layers Which, 0 to L; 0, the embedding, needs no forward pass.
+ * @returns One for each, in rising order.
  * @throws InputError for layers the model does not have, and where its states are not finite; the signal's reason.
  */
 export async function fitLens(
@@ -39,69 +65,82 @@ export async function fitLens(
   { seed = 1, onProgress, signal }: FitOptions = {},
 ): Promise<LayerLens[]> {
   const { config } = model;
-  const { width: d, vocabularySize } = config;
+  const d = config.width;
   for (const layer of layers) checkLayer(config, layer);
-  const fitted = layers.filter((layer) => layer > 0);
-  const length = Math.min(UNIT, config.contextLength);
-  const random = Math.ceil(restRows(d) / length / 2);
-  const first = Math.min(firstRows(d), vocabularySize);
-  const total = 2 * random * length + first + KAPPA_ROWS;
-  let done = 0;
-  const onRows = (count: number) => {
-    done += count;
-    onProgress?.(done / UNIT, total / UNIT);
-  };
-  const lenses: LayerLens[] = [];
-  if (fitted.length < layers.length) {
-    const { rows } = await firstSamples(model, shuffled(vocabularySize, seed).subarray(0, first), {
-      layers: [],
-      onRows: () => {},
-      signal,
-    });
-    lenses.push(embeddingLens(d, rootMeanSquare(rows)));
-  }
+  signal?.throwIfAborted();
+  const { length, own, random, singles: count, rows: total } = planFit(config);
+  const tokens = shuffled(config.vocabularySize, seed).subarray(0, count);
+  const lenses = layers.includes(0) ? [await embeddingLensOf(model, tokens)] : [];
+  const fitted = [...new Set(layers)].filter((layer) => layer > 0).sort((a, b) => a - b);
   if (fitted.length === 0) return lenses;
 
-  const sampling: Sampling = { layers: fitted, prompts: random, length, seed, onRows, signal };
+  let done = 0;
+  const onRows = (rows: number) => {
+    done += rows;
+    onProgress?.(done / UNIT, total / UNIT);
+  };
+  const sampling: Sampling = { layers: fitted, prompts: own, length, seed, onRows, signal };
   const selves = await selfSamples(model, sampling);
-  const randoms = await randomSamples(model, { ...sampling, seed: seed + 1 });
-  const singles = await firstSamples(model, shuffled(vocabularySize, seed).subarray(0, first), sampling);
-  const kappaOf = await measureKappa(model, fitted, [selves, randoms], singles, onRows);
+  const randoms = await randomSamples(model, { ...sampling, prompts: random, seed: seed + 1 });
+  const singles = await firstSamples(model, tokens, sampling);
+  // A model of a single position has no others.
+  const kappaOf = length > 1 && (await measureKappa(model, fitted, [selves, randoms], singles));
+  onRows(total - done);
   for (const layer of fitted) {
     signal?.throwIfAborted();
     const state = singles.states.get(layer)!;
     const atFirst = linear(await regress(model.context, [singles.rows, d], [state, d]), d);
-    const rest = length > 1 ? linear(await regressOnPrevious(model, layer, [selves, randoms]), d) : atFirst;
-    lenses.push({
-      layer,
-      rms: rootMeanSquare(randoms.states.get(layer)!),
-      first: { ...atFirst, kappa: pairRatio(singles.rows, state, atFirst.embedding, d) },
-      rest: { ...rest, kappa: kappaOf(layer, rest.embedding) },
-    });
+    const first = { ...atFirst, kappa: pairRatio(singles.rows, state, atFirst.embedding, d) };
+    if (!kappaOf) {
+      lenses.push({ layer, rms: rootMeanSquare(state), first, rest: first });
+      continue;
+    }
+    const { features, states } = pairsOf([selves, randoms], layer, d);
+    const atRest = linear(await regress(model.context, [features, 2 * d], [states, d]), d);
+    const rest = { ...atRest, kappa: kappaOf(layer, atRest.embedding) };
+    lenses.push({ layer, rms: rootMeanSquare(behindFirst(randoms, layer)), first, rest });
   }
   return lenses;
 }
 
-/** h_t on (e_t, h_(t-1)) for every position but the first of every prompt. */
-function regressOnPrevious(model: LoadedModel, layer: number, sets: readonly Samples[]): Promise<LinearFit> {
-  const { context, config } = model;
-  const d = config.width;
-  const pairs = sets.reduce((sum, { ids, length }) => sum + (ids.length / length) * (length - 1), 0);
-  const x = new Float32Array(pairs * 2 * d);
-  const y = new Float32Array(pairs * d);
+/** The lens of layer 0, whose states are the input rows. */
+async function embeddingLensOf(model: LoadedModel, tokens: Uint32Array): Promise<LayerLens> {
+  const { width, contextLength } = model.config;
+  const rows = await take(
+    model.embed(
+      tokens,
+      tokens.map((_, i) => i % contextLength),
+    ),
+  );
+  expectFinite(rows, 0);
+  return embeddingLens(width, rootMeanSquare(rows));
+}
+
+/** Every position but the first of every prompt: features (e_t, h_(t-1)) [n, 2 d], and states h_t [n, d]. */
+function pairsOf(sets: readonly Samples[], layer: number, d: number): { features: Float32Array; states: Float32Array } {
+  const n = sets.reduce((sum, { ids, length }) => sum + (ids.length / length) * (length - 1), 0);
+  const features = new Float32Array(n * 2 * d);
+  const states = new Float32Array(n * d);
   let pair = 0;
-  for (const { ids, length, rows, states } of sets) {
-    const h = states.get(layer)!;
+  for (const { ids, length, rows, states: all } of sets) {
+    const h = all.get(layer)!;
     const row = (of: Float32Array, r: number) => of.subarray(r * d, (r + 1) * d);
     for (let r = 0; r < ids.length; r++) {
       if (r % length === 0) continue;
-      x.set(row(rows, r), pair * 2 * d);
-      x.set(row(h, r - 1), pair * 2 * d + d);
-      y.set(row(h, r), pair * d);
+      features.set(row(rows, r), pair * 2 * d);
+      features.set(row(h, r - 1), pair * 2 * d + d);
+      states.set(row(h, r), pair * d);
       pair++;
     }
   }
-  return regress(context, [x, 2 * d], [y, d]);
+  return { features, states };
+}
+
+/** States of every position but the first, which are hundreds of times as large in some models. */
+function behindFirst({ ids, length, states }: Samples, layer: number): Float32Array {
+  const values = states.get(layer)!;
+  const d = values.length / ids.length;
+  return values.filter((_, i) => Math.floor(i / d) % length > 0);
 }
 
 /** The fit in the lens's terms: the first d features are the input row, the next, if any, the state before. */

@@ -10,8 +10,6 @@ const SAFETY = 0.7;
 /** Prefixes that rows are compared behind, and tokens behind each. */
 const PREFIXES = 8;
 const TOKENS = 64;
-/** About how many rows `measureKappa` runs. */
-export const KAPPA_ROWS = PREFIXES * (TOKENS + 40);
 /** Rows whose pairs are compared. */
 const MOST_ROWS = 256;
 /** Pairs predicted closer than this share of the largest distance are told apart by rounding only. */
@@ -52,7 +50,6 @@ function gap(rows: ArrayLike<number>, a: number, b: number, d: number): number {
 /**
  * Measures kappa at positions with a prefix: some tokens, neighbours among them, behind some of the sampled prompts.
  * @param singles Tokens to choose from, with rows that differ in the token only.
- * @param onRows Called with the rows that went through the model.
  * @returns kappa of a layer, given its B.
  */
 export async function measureKappa(
@@ -60,7 +57,6 @@ export async function measureKappa(
   layers: readonly number[],
   sets: readonly Samples[],
   singles: Samples,
-  onRows: (count: number) => void,
 ): Promise<(layer: number, embedding: Float32Array) => number> {
   const { context, config } = model;
   const d = config.width;
@@ -89,7 +85,6 @@ export async function measureKappa(
     const [rows, ...states] = await readAll([embedded, ...points.map((point) => values.get(point)!)]).finally(
       embedded.dispose,
     );
-    onRows(prefixes.reduce((sum, { length }) => sum + length, 0) + prefixes.length * tokens.length);
     const size = tokens.length * d;
     return (layer, embedding) => {
       const of = states[layers.indexOf(layer)];
@@ -105,15 +100,23 @@ export async function measureKappa(
   }
 }
 
-/** Beginnings of the sampled prompts, short and long, taken from every set in turn. */
-function choosePrefixes(sets: readonly Samples[]): Uint32Array[] {
-  return Array.from({ length: PREFIXES }, (_, i) => {
+/** Beginnings of the sampled prompts, taken from every set in turn. */
+const choosePrefixes = (sets: readonly Samples[]): Uint32Array[] =>
+  prefixLengths(sets[0].length).map((count, i) => {
     const { ids, length } = sets[i % sets.length];
     const prompt = Math.floor(i / sets.length) % (ids.length / length);
-    const long = Math.max(1, Math.floor((length - 1) / 2 ** Math.floor((3 * i) / PREFIXES)));
-    return ids.slice(prompt * length, prompt * length + Math.min(long, length - 1));
-  }).filter((prefix) => prefix.length > 0);
-}
+    return ids.slice(prompt * length, prompt * length + count);
+  });
+
+/** How much of prompts of some length stands before the tokens compared: all but one, a half, a quarter; not nothing. */
+const prefixLengths = (length: number): number[] =>
+  Array.from({ length: length > 1 ? PREFIXES : 0 }, (_, i) =>
+    Math.max(1, Math.floor((length - 1) / 2 ** Math.floor((3 * i) / PREFIXES))),
+  );
+
+/** The most rows that `measureKappa` runs, given prompts of some length. */
+export const kappaRows = (length: number): number =>
+  prefixLengths(length).reduce((sum, count) => sum + count + TOKENS, 0);
 
 /** Half of them random, the other half their nearest among the singles: near pairs are where a ratio is smallest. */
 function neighbours({ ids, rows }: Samples, d: number): Uint32Array {

@@ -1,5 +1,6 @@
-import { Matrix } from 'ml-matrix';
+import type { Matrix } from 'ml-matrix';
 import type { Context } from '../gpu/context.ts';
+import { matrixFrom, product } from '../linalg/dense.ts';
 import { ridged, solvePositive } from '../linalg/positive.ts';
 import { matmul } from '../ops/matmul.ts';
 import { readAll, type Tensor, upload } from '../tensor/tensor.ts';
@@ -8,8 +9,7 @@ import { readAll, type Tensor, upload } from '../tensor/tensor.ts';
 const BLOCK = 256;
 
 /**
- * X^T Y, a block of rows in f32 on the GPU, the blocks summed in float64.
- * @param x [n, a] @param y [n, b]
+ * X^T Y of x [n, a] and y [n, b], each with its width: a block of rows in f32 on the GPU, the blocks summed in float64.
  * @returns [a, b]
  */
 export async function crossProduct(
@@ -17,7 +17,7 @@ export async function crossProduct(
   [x, a]: readonly [Float32Array, number],
   [y, b]: readonly [Float32Array, number],
 ): Promise<Matrix> {
-  const total = Matrix.zeros(a, b);
+  const total = new Float64Array(a * b);
   const n = x.length / a;
   for (let first = 0; first < n; first += 8 * BLOCK) {
     const parts = context.scope(() => {
@@ -31,19 +31,21 @@ export async function crossProduct(
       return products;
     });
     for (const part of await readAll(parts).finally(() => parts.forEach((tensor) => void tensor.dispose()))) {
-      for (let i = 0; i < a; i++) for (let j = 0; j < b; j++) total.set(i, j, total.get(i, j) + part[i * b + j]);
+      for (let i = 0; i < total.length; i++) total[i] += part[i];
     }
   }
-  return total;
+  return matrixFrom(total, b);
 }
 
 /** Mean of the columns of [n, width], and the rows without it. */
 export function centred(rows: Float32Array, width: number): { mean: Float64Array; rows: Float32Array } {
   const n = rows.length / width;
-  const mean = new Float64Array(width);
+  const sums = new Float64Array(width);
   rows.forEach((value, i) => {
-    mean[i % width] += value / n;
+    sums[i % width] += value;
   });
+  // Divided last: what never varies is left exactly zero.
+  const mean = sums.map((sum) => sum / n);
   return { mean, rows: rows.map((value, i) => value - mean[i % width]) };
 }
 
@@ -53,7 +55,7 @@ export interface LinearFit {
   readonly slope: Matrix;
   /** [b] */
   readonly intercept: Float64Array;
-  /** [b, b] */
+  /** [b, b]. From no more samples than features it is zero but for rounding: add noise before it is inverted. */
   readonly covariance: Matrix;
 }
 
@@ -61,8 +63,8 @@ export interface LinearFit {
 const RIDGE = { features: 1e-5, residual: 1e-4 } as const;
 
 /**
- * Ridge regression with the covariance of its residual.
- * @param x Features [n, a], `y` [n, b].
+ * Ridge regression of y [n, b] on features x [n, a], with the covariance of its residual.
+ * @throws InputError when the features are not finite.
  */
 export async function regress(
   context: Context,
@@ -78,17 +80,15 @@ export async function regress(
   const raised = ridged(xx, RIDGE.features);
   const slope = solvePositive(raised, xy); // (a, b)
   // (y - x A)^T (y - x A), with A^T X^T X A = A^T X^T y up to the ridge.
-  const explained = slope.transpose().mmul(xy);
+  const explained = product(slope.transpose(), xy);
   const left = yy.sub(explained);
   // Each feature takes a degree of freedom; where there are few samples, no more than three quarters of them.
   const covariance = left.div(Math.max(n - a, n / 4));
   const symmetric = covariance.clone().add(covariance.transpose()).div(2);
-  const shift = matrixRow(features.mean).mmul(slope).to1DArray();
+  const shift = product(matrixFrom(features.mean, a), slope).to1DArray();
   return {
     slope,
     intercept: values.mean.map((value, j) => value - shift[j]),
     covariance: ridged(symmetric, RIDGE.residual),
   };
 }
-
-const matrixRow = (values: Float64Array): Matrix => Matrix.rowVector(Array.from(values));

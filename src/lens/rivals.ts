@@ -1,4 +1,5 @@
-import { matrixFrom, principalAxes } from '../linalg/positive.ts';
+import { matrixFrom, product } from '../linalg/dense.ts';
+import { principalAxes } from '../linalg/positive.ts';
 import type { LanguageModel } from '../model/model.ts';
 import { take } from '../tensor/tensor.ts';
 import type { LinearLens } from './lens.ts';
@@ -24,12 +25,9 @@ export interface RivalIndex {
 export async function rivalIndex(model: LanguageModel, lens: LinearLens): Promise<RivalIndex> {
   const d = model.config.width;
   const b = matrixFrom(lens.embedding, d);
-  const covariance = b
-    .transpose()
-    .mmul(await vocabularyCovariance(model))
-    .mmul(b);
+  const covariance = product(product(b.transpose(), await vocabularyCovariance(model)), b);
   const axes = principalAxes(covariance, Math.min(AXES, d));
-  return indexOf(await take(mapVocabulary(model, b.mmul(axes))), axes.columns);
+  return indexOf(await take(mapVocabulary(model, product(b, axes))), axes.columns);
 }
 
 /** @param rows Projected rows of the vocabulary, [V, r]. */

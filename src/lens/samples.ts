@@ -196,7 +196,8 @@ function collector(model: LanguageModel, layers: readonly number[], total: numbe
   };
 }
 
-function expectFinite(state: Float32Array, layer: number): void {
+/** @throws InputError when states of a layer are not finite. */
+export function expectFinite(state: Float32Array, layer: number): void {
   if (state.every(Number.isFinite)) return;
   throw new InputError(
     `States of layer ${layer} are not finite.`,

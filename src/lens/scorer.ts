@@ -1,5 +1,7 @@
 import { Matrix } from 'ml-matrix';
-import { matrixFrom, principalAxes, whitener } from '../linalg/positive.ts';
+import type { Kernel } from '../gpu/shader.ts';
+import { matrixFrom, product } from '../linalg/dense.ts';
+import { principalAxes, whitener } from '../linalg/positive.ts';
 import type { LanguageModel } from '../model/model.ts';
 import { distance } from '../ops/distance.ts';
 import { dotRows } from '../ops/dot-rows.ts';
@@ -18,12 +20,19 @@ const SCREEN_AXES = 16;
 /** Tokens of a shortlist, at least. */
 const SHORTLIST = 64;
 
-/** Tokens in order of their score, still on the GPU. */
+/** Tokens in order of their score. */
+export interface Ranked {
+  /** Best first, [n, count], or fewer where the vocabulary is smaller. */
+  readonly ids: Uint32Array;
+  /** How likely the best of each row is not the true one, as the lens sees it: that of the second best, 0 to 1/2, [n]. */
+  readonly doubts: Float32Array;
+}
+
+/** A ranking that is still on the GPU. */
 export interface Ranking {
-  /** Shortlisted ids [n, K], and the places of the best among them [n, count], best first. */
-  readonly tensors: readonly [shortlist: Tensor, places: Tensor];
-  /** Ids [n, count] from the tensors' bytes. */
-  decode(shortlist: ArrayBuffer, places: ArrayBuffer): Uint32Array;
+  /** Shortlisted ids [n, K], the places of the best among them [n, count], and their scores. */
+  readonly tensors: readonly [shortlist: Tensor, places: Tensor, scores: Tensor];
+  decode(shortlist: ArrayBuffer, places: ArrayBuffer, scores: ArrayBuffer): Ranked;
 }
 
 /**
@@ -40,6 +49,7 @@ export interface Scorer {
    * @param states [n, d]
    * @param previous The states before, [n, d]; absent for a lens of the first position.
    * @param positions Of the states in the model's position table.
+   * @param count Tokens of each row; at least 2 for doubts.
    */
   propose(states: Tensor, previous: Tensor | undefined, positions: Uint32Array, count: number): Ranking;
   /**
@@ -55,26 +65,53 @@ export interface Scorer {
 }
 
 /**
+ * Prepares the scores of a lens: one product with the vocabulary on the GPU, some linear algebra on the CPU.
  * @param noise Standard deviation of the states' elements that is not the lens's: rounding, or given noise.
  */
 export async function createScorer(model: LanguageModel, lens: LinearLens, noise: number): Promise<Scorer> {
+  const { width: d } = model.config;
+  const b = matrixFrom(lens.embedding, d);
+  const covariance = matrixFrom(lens.covariance, d).add(Matrix.eye(d).mul(noise ** 2));
+  const white = whitener(covariance); // L
+  const mapped = product(b, white);
+  const vocabulary = await vocabularyCovariance(model);
+  const spread = product(product(mapped.transpose(), vocabulary), mapped);
+  return scorerAlong(model, lens, product(white, principalAxes(spread, Math.min(AXES, d))));
+}
+
+/** The kernels that scoring runs, for `pipelines.warmUp`. */
+export function scorerKernels(model: LanguageModel): Kernel[] {
+  const { context, config } = model;
+  const d = config.width;
+  const square = new Float32Array(d * d);
+  const lens: LinearLens = {
+    embedding: square,
+    previous: square,
+    intercept: new Float32Array(d),
+    covariance: square,
+    kappa: 1,
+  };
+  return context.plan(() => {
+    const scorer = scorerAlong(model, lens, Matrix.zeros(d, Math.min(AXES, d)));
+    for (const rows of [1, 8, 20]) {
+      const states = upload(context, new Float32Array(rows * d), [rows, d]);
+      scorer.propose(states, states, new Uint32Array(rows), 2);
+    }
+    scorer.dispose();
+  });
+}
+
+/** @param axes Whitened principal axes, [d, r]. */
+function scorerAlong(model: LanguageModel, lens: LinearLens, axes: Matrix): Scorer {
   const { context, config, weights } = model;
   const { width: d, vocabularySize } = config;
-  const b = matrixFrom(lens.embedding, d);
-  const covariance = matrixFrom(lens.covariance, d).add(Matrix.eye(d, d).mul(noise ** 2));
-  const white = whitener(covariance); // L
-  const mapped = b.mmul(white);
-  const spread = mapped
-    .transpose()
-    .mmul(await vocabularyCovariance(model))
-    .mmul(mapped);
-  const axes = white.mmul(principalAxes(spread, Math.min(AXES, d))); // (d, r)
-  const screenAxes = Math.min(SCREEN_AXES, axes.columns);
+  const r = axes.columns;
+  const screenAxes = Math.min(SCREEN_AXES, r);
 
   const matrix = (values: ArrayLike<number>) => upload(context, Float32Array.from(values), [d, values.length / d]);
   const kept = context.unscoped(() =>
     context.scope(() => {
-      const table = mapVocabulary(model, b.mmul(axes)); // (V, r)
+      const table = mapVocabulary(model, product(matrixFrom(lens.embedding, d), axes)); // (V, r)
       const screen = takeColumns(table, 0, screenAxes); // (V, 16)
       return {
         axes: matrix(axes.to1DArray()),
@@ -91,7 +128,7 @@ export async function createScorer(model: LanguageModel, lens: LinearLens, noise
       };
     }),
   );
-  const table: Table = { rows: vocabularySize, width: axes.columns, chunks: [kept.table] };
+  const table: Table = { rows: vocabularySize, width: r, chunks: [kept.table] };
   const expected: Table = { rows: config.contextLength, width: d, chunks: [kept.expected] };
 
   /** @param x [n, d] */
@@ -104,19 +141,23 @@ export async function createScorer(model: LanguageModel, lens: LinearLens, noise
     }); // (n, V)
     const { indices } = topk(scores, short, 'largest'); // (n, K)
     const exact = dotRows(along, table, indices, kept.bias); // (n, K)
-    const { indices: places } = topk(exact, Math.min(count, short), 'largest'); // (n, count)
+    const few = Math.min(count, short);
+    const { indices: places, values } = topk(exact, few, 'largest'); // (n, count)
     return {
-      tensors: [indices, places],
-      decode(shortlist, placeBytes) {
-        const ids = new Uint32Array(shortlist);
-        const best = new Uint32Array(placeBytes);
-        const width = Math.min(count, short);
-        return best.map((place, i) => ids[Math.floor(i / width) * short + place]);
+      tensors: [indices, places, values],
+      decode(shortlist, placeBytes, scoreBytes) {
+        const listed = new Uint32Array(shortlist);
+        const likelihoods = new Float32Array(scoreBytes);
+        return {
+          ids: new Uint32Array(placeBytes).map((place, i) => listed[Math.floor(i / few) * short + place]),
+          doubts: Float32Array.from({ length: likelihoods.length / few }, (_, row) =>
+            few > 1 ? 1 / (1 + Math.exp(likelihoods[row * few] - likelihoods[row * few + 1])) : 0,
+          ),
+        };
       },
     };
   }
 
-  const r = axes.columns;
   return {
     propose(states, previous, positions, count) {
       return context.scope(() => {

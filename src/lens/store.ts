@@ -40,12 +40,12 @@ export async function lensesOf(
   const isMissing = (layer: number) => !lenses.has(layer);
   if (layers.some(isMissing)) {
     const digest = await model.digest();
-    const load = async (file: ByteSource | undefined, wanted: readonly number[]) => {
+    const load = async (file: Promise<ByteSource | undefined> | undefined, wanted: readonly number[]) => {
       for (const lens of await readAll(file, wanted, digest, model.config.width)) lenses.set(lens.layer, lens);
     };
-    await load(await model.open(LENS_FILE), layers.filter(isMissing));
-    for (const layer of layers.filter(isMissing)) await load(await cache?.open(keyOf(digest, layer)), [layer]);
-    const missing = layers.filter(isMissing);
+    await load(model.open(LENS_FILE), layers.filter(isMissing));
+    for (const layer of layers.filter(isMissing)) await load(cache?.open(keyOf(digest, layer)), [layer]);
+    const missing = [...new Set(layers)].filter(isMissing);
     if (missing.length > 0) {
       if (missing.some((layer) => layer > 0)) onFit?.(missing);
       for (const lens of await fitLens(model, missing, fit)) {
@@ -59,15 +59,17 @@ export async function lensesOf(
 
 const keyOf = (digest: string, layer: number): string => `lens/${digest}/${layer}.safetensors`;
 
-/** The lenses wanted that a file holds; it is closed. A file that cannot be read holds none. */
+/** The lenses wanted that a file holds; it is closed. One that cannot be opened or read, as when offline, holds none. */
 async function readAll(
-  file: ByteSource | undefined,
+  opening: Promise<ByteSource | undefined> | undefined,
   layers: readonly number[],
   model: string,
   width: number,
 ): Promise<LayerLens[]> {
-  if (!file) return [];
+  let file: ByteSource | undefined;
   try {
+    file = await opening;
+    if (!file) return [];
     // Read as a whole: a lens has many small tensors, and a URL would be asked for each.
     const bytes = await file.read(0, file.sizeBytes);
     const checkpoint = await openSafetensors(bytesFromArray(file.name, bytes));
@@ -77,7 +79,7 @@ async function readAll(
     if (error instanceof PreimageError) return [];
     throw error;
   } finally {
-    await file.close();
+    await file?.close();
   }
 }
 

@@ -1,51 +1,51 @@
-import { CholeskyDecomposition, Matrix } from 'ml-matrix';
+import { Matrix } from 'ml-matrix';
 import { InputError } from '../errors.ts';
 import { seededRandom } from '../reference/random.ts';
+import { addRows, dot, matrixFrom, product, type Rows, rowsOf } from './dense.ts';
 
-/** Symmetric positive definite matrices in float64, on ml-matrix. */
+/** Covariances in float64: symmetric, and positive definite where it is asked for. */
 
-/** A [rows, columns] matrix from row-major numbers. */
-export function matrixFrom(values: ArrayLike<number>, columns: number): Matrix {
-  const rows = values.length / columns;
-  return Matrix.from1DArray(rows, columns, Array.prototype.slice.call(values));
-}
+/** What is added to a diagonal that would otherwise be zero, as a share of its largest element. */
+const NEGLIGIBLE = 1e-12;
 
 /** `a` with its diagonal raised by a share of itself: what makes a sum of few squares invertible. */
 export function ridged(a: Matrix, share: number): Matrix {
   const raised = a.clone();
-  const diagonal = a.diagonal();
   // A coordinate that never varies has nothing to take a share of.
-  const least = 1e-12 * Math.max(...diagonal, Number.MIN_VALUE);
-  diagonal.forEach((value, i) => {
+  const least = NEGLIGIBLE * sizeOf(a);
+  a.diagonal().forEach((value, i) => {
     raised.set(i, i, value + Math.max(share * value, least));
   });
   return raised;
 }
 
+/** The largest variance, or 1 where nothing varies. */
+const sizeOf = (a: Matrix): number => Math.max(0, ...a.diagonal()) || 1;
+
 /**
  * The solution X of A X = B.
+ * @param a Symmetric, [n, n]; only its lower triangle is read.
+ * @param b [n, columns]
  * @throws InputError when A is not positive definite.
  */
 export function solvePositive(a: Matrix, b: Matrix): Matrix {
-  return decompose(a).solve(b);
+  const root = cholesky(a);
+  const rows = solveLower(root, rowsOf(b));
+  for (let i = root.length - 1; i >= 0; i--) {
+    const below = Float64Array.from(root, (row) => -row[i]);
+    divide(addRows(rows[i], below, rows, i + 1), root[i][i]);
+  }
+  return new Matrix(rows);
 }
 
 /**
  * L with L L^T = A^-1: rows x L of rows x with covariance A have covariance I.
+ * @param a Symmetric, [n, n]; only its lower triangle is read.
  * @throws InputError when A is not positive definite.
  */
 export function whitener(a: Matrix): Matrix {
-  const root = decompose(a).lowerTriangularMatrix; // A = R R^T, and L = R^-T
-  const n = root.rows;
-  const inverse = Matrix.zeros(n, n);
-  for (let column = 0; column < n; column++) {
-    for (let i = column; i < n; i++) {
-      let sum = i === column ? 1 : 0;
-      for (let k = column; k < i; k++) sum -= root.get(i, k) * inverse.get(k, column);
-      inverse.set(i, column, sum / root.get(i, i));
-    }
-  }
-  return inverse.transpose();
+  // A = R R^T, and L = R^-T
+  return new Matrix(solveLower(cholesky(a), rowsOf(Matrix.eye(a.rows)))).transpose();
 }
 
 /** Rounds of the power method: enough to find a good subspace, which is all that is asked. */
@@ -60,37 +60,57 @@ export function principalAxes(covariance: Matrix, count: number): Matrix {
   const d = covariance.rows;
   const random = seededRandom(1);
   let axes = orthonormal(matrixFrom(random.normal(d * count), count));
-  for (let round = 0; round < ROUNDS; round++) axes = orthonormal(covariance.mmul(axes));
+  // Keeps directions that do not vary at all, as there are where the vocabulary is small, from vanishing.
+  const shifted = Matrix.eye(d)
+    .mul(NEGLIGIBLE * sizeOf(covariance))
+    .add(covariance);
+  for (let round = 0; round < ROUNDS; round++) axes = orthonormal(product(shifted, axes));
   return axes;
 }
 
 /** Gram-Schmidt, twice, so that nearly parallel columns come out orthogonal all the same. */
 function orthonormal(a: Matrix): Matrix {
-  const columns = a.transpose().to2DArray();
+  const columns = rowsOf(a.transpose());
   columns.forEach((column, j) => {
     for (let pass = 0; pass < 2; pass++) {
-      for (const earlier of columns.slice(0, j)) {
-        const along = dot(column, earlier);
-        column.forEach((_, i) => {
-          column[i] -= along * earlier[i];
-        });
-      }
+      const along = Float64Array.from(columns.slice(0, j), (earlier) => -dot(column, earlier));
+      addRows(column, along, columns);
     }
-    const length = Math.sqrt(dot(column, column)) || 1;
-    column.forEach((_, i) => {
-      column[i] /= length;
-    });
+    divide(column, Math.sqrt(dot(column, column)) || 1);
   });
   return new Matrix(columns).transpose();
 }
 
-const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, i) => sum + value * b[i], 0);
+/**
+ * R with R R^T = A, lower triangular.
+ * @throws InputError
+ */
+function cholesky(a: Matrix): Rows {
+  const root = rowsOf(a);
+  root.forEach((row, i) => {
+    for (let j = 0; j < i; j++) row[j] = (row[j] - dot(row, root[j], j)) / root[j][j];
+    const square = row[i] - dot(row, row, i);
+    if (!(square > 0)) {
+      throw new InputError(
+        `A covariance of ${a.rows} coordinates is not positive definite.`,
+        'Give more samples, or add a ridge to its diagonal.',
+      );
+    }
+    row[i] = Math.sqrt(square);
+    row.fill(0, i + 1);
+  });
+  return root;
+}
 
-function decompose(a: Matrix): CholeskyDecomposition {
-  const decomposition = new CholeskyDecomposition(a);
-  if (decomposition.isPositiveDefinite()) return decomposition;
-  throw new InputError(
-    `A covariance of ${a.rows} coordinates is not positive definite.`,
-    'Give more samples, or add a ridge to its diagonal.',
-  );
+/** X of R X = B for a lower triangular R. @param rows B, which X takes the place of. */
+function solveLower(root: Rows, rows: Rows): Rows {
+  rows.forEach((row, i) => {
+    const before = root[i].map((value) => -value);
+    divide(addRows(row, before, rows, 0, i), root[i][i]);
+  });
+  return rows;
+}
+
+function divide(row: Float64Array, divisor: number): void {
+  for (let j = 0; j < row.length; j++) row[j] /= divisor;
 }

@@ -58,11 +58,12 @@ export const norm = (row: Float32Array): number => Math.sqrt(row.reduce((sum, va
 
 /**
  * `accepted`: the nearest candidate fits and nothing else does. If the noise is at most `radius`, the true token is
- * within it, so a second fit, or one not clearly farther, makes the position `ambiguous`.
+ * within it; a second one not clearly farther makes the position `ambiguous`.
+ * @param floor Distances up to this are alike; default all that fit.
  */
-export function decide(best: Candidate, runnerUp: Candidate | undefined, radius: number): Verdict {
+export function decide(best: Candidate, runnerUp: Candidate | undefined, radius: number, floor = radius): Verdict {
   if (!(best.distance <= radius)) return 'not found';
-  return runnerUp && runnerUp.distance <= Math.max(radius, 2 * best.distance) ? 'ambiguous' : 'accepted';
+  return runnerUp && runnerUp.distance <= Math.max(floor, 2 * best.distance) ? 'ambiguous' : 'accepted';
 }
 
 /** Whether a candidate that does not fit is still so clearly the nearest that the search may go on with it. */
@@ -85,7 +86,7 @@ export function decideUnder(
   stateNorm: number,
   width: number,
 ): Verdict {
-  const plain = decide(best, runnerUp, noise.radius(stateNorm));
+  const plain = decide(best, runnerUp, noise.radius(stateNorm), noise.floor(stateNorm));
   if (plain !== 'ambiguous' || !noise.isotropic || !runnerUp) return plain;
   const variance = (noise.level * stateNorm) ** 2 / width;
   return runnerUp.distance ** 2 - best.distance ** 2 >= 2 * DECISIVE * variance ? 'accepted' : 'ambiguous';
@@ -97,7 +98,7 @@ const GAUSSIAN_REACH = 15;
 /**
  * How far from the state of the nearest token another's may lie and still be as near to the observed state.
  *
- *   - `all`: whatever the noise is like. It hides a token within the radius, or twice as far as the nearest.
+ *   - `all`: whatever the noise is like. It hides a token that is less than twice as far as the nearest.
  *   - `likely`: noise that is isotropic pushes towards any one token by a few standard deviations only.
  *
  * @param distance Of the nearest token so far.
@@ -108,7 +109,7 @@ export function reachOf(
   stateNorm: number,
   width: number,
 ): { readonly all: number; readonly likely: number } {
-  const all = distance + Math.max(noise.radius(stateNorm), 2 * distance);
+  const all = distance + Math.max(noise.floor(stateNorm), 2 * distance);
   const deviation = (noise.level * stateNorm) / Math.sqrt(width);
   // At least what a clean state would need whose nearest token is the wrong one.
   const likely = noise.isotropic ? Math.min(all, Math.max(GAUSSIAN_REACH * deviation, 1.1 * distance)) : all;

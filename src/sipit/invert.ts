@@ -142,10 +142,10 @@ async function invertByPolicy(
   policy: Policy,
   options: InvertOptions,
 ): Promise<Inversion> {
-  const { layer, width, dtype, values } = record;
+  const { layer, width, values } = record;
   const started = performance.now();
   const calibration = await calibrate(model, layer);
-  const noise = givenNoise(options.noise, { calibration, dtype, width });
+  const noise = givenNoise(options.noise, record, calibration);
   const radius = (t: number) => noise.radius(norm(values.subarray(t * width, (t + 1) * width)));
   const { positions, forwardEquivalents, scoring } = await searchByPolicy(model, record, policy, options, radius);
   const tokens = positions.map(({ token }) => token);

@@ -37,7 +37,7 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
   const { config, tokenizer } = model;
   const { layer, rms } = lens;
   const calibration = await calibrate(model, layer);
-  const { level } = givenNoise(noise, { calibration, dtype: 'F32', width: config.width });
+  const { level } = givenNoise(noise, { dtype: 'F32', layer, width: config.width }, calibration);
   const deviation = Math.max(NOISE_FLOOR, level) * rms;
   const [first, rest] = await twice(lens, (linear) => createScorer(model, linear, deviation));
   const [firstRivals, restRivals] = await twice(lens, (linear) => rivalIndex(model, linear));
@@ -65,11 +65,10 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
       const map = newPositionMap(model, layer, { slots: records.length, capacity });
       const bench: Bench = { model, map, first, rest, batch };
       const runs = records.map((record): Run<PositionResult[]> => {
-        const { dtype, width } = record;
         const task = {
           record,
           geometry,
-          noise: givenNoise(noise, { calibration, dtype, width }),
+          noise: givenNoise(noise, record, calibration),
           prove,
           signal,
           onPosition: onPosition && ((result: PositionResult) => onPosition(named(result))),

@@ -11,8 +11,11 @@ const STORED_ERROR: Readonly<Record<StateRecord['dtype'], number>> = {
 /** Other software sums in another order; its f32 states differ from ours by up to this share of their norm. */
 const FOREIGN_ERROR = 1e-4;
 
-/** Half-precision runs round at every step: this many units in the last place reach the state at most, in all. */
-const RUN_ERROR = 6;
+/**
+ * A model run in half precision rounds at every step; states after l blocks are off by up to this many units in the
+ * last place, of their norm. On the default model the worst are half of that (`bench/results`).
+ */
+const runUnits = (layer: number): number => 2 * (layer + 1);
 
 /** Positions from which the spread of an estimated level can be told; below that, single ones may lie this far off. */
 const SPREAD_FROM = 8;
@@ -26,6 +29,8 @@ export interface NoiseModel {
   readonly isotropic: boolean;
   /** Distances up to this are explained, for a state of this norm. */
   radius(stateNorm: number): number;
+  /** Distances up to this are alike: which of two tokens is nearer says nothing. */
+  floor(stateNorm: number): number;
 }
 
 /**
@@ -36,20 +41,26 @@ export function acceptRadius(stateNorm: number, calibration: number, dtype: Stat
   return stateNorm * Math.max(4 * calibration, FOREIGN_ERROR, STORED_ERROR[dtype]);
 }
 
-/** The noise a caller tells of, on top of rounding. @param width d */
+/**
+ * The noise a caller tells of, on top of rounding. States stored in half precision, of which nothing is told, count as
+ * those of a model run in it.
+ */
 export function givenNoise(
-  noise: Noise | undefined,
-  { calibration, dtype, width }: { calibration: number; dtype: StateRecord['dtype']; width: number },
+  told: Noise | undefined,
+  { dtype, layer, width }: Pick<StateRecord, 'dtype' | 'layer' | 'width'>,
+  calibration: number,
 ): NoiseModel {
   const rounding = (norm: number) => acceptRadius(norm, calibration, dtype);
-  if (noise === undefined) return { level: 0, isotropic: false, radius: rounding };
+  const noise = told ?? (dtype === 'F16' || dtype === 'BF16' ? { run: dtype } : undefined);
+  if (noise === undefined) return { level: 0, isotropic: false, radius: rounding, floor: rounding };
   if ('run' in noise) {
-    const error = RUN_ERROR * 2 * STORED_ERROR[noise.run];
-    return { level: error / 4, isotropic: false, radius: (norm) => rounding(norm) + error * norm };
+    const error = runUnits(layer) * STORED_ERROR[noise.run];
+    const floor = (norm: number) => acceptRadius(norm, calibration, 'F32');
+    return { level: error / 4, isotropic: false, radius: (norm) => rounding(norm) + error * norm, floor };
   }
   // |e|^2 / sigma^2 has mean d and variance 2 d: six deviations above.
   const share = noise.gaussian * Math.sqrt(1 + 6 * Math.sqrt(2 / width));
-  return { level: noise.gaussian, isotropic: true, radius: (norm) => rounding(norm) + share * norm };
+  return { level: noise.gaussian, isotropic: true, radius: (norm) => rounding(norm) + share * norm, floor: rounding };
 }
 
 /**
@@ -65,7 +76,7 @@ export function estimatedNoise(given: NoiseModel, shares: readonly number[]): No
   // The median deviation of a normal distribution is 0.67 of the standard deviation.
   const deviation = median(shares.map((share) => Math.abs(share - level))) / 0.67;
   const highest = shares.length < SPREAD_FROM ? UNKNOWN_SPREAD * level : Math.max(1.2 * level, level + 6 * deviation);
-  return { level, isotropic: false, radius: (norm) => given.radius(norm) + highest * norm };
+  return { ...given, level, radius: (norm) => given.radius(norm) + highest * norm };
 }
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];

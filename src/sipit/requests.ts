@@ -1,6 +1,8 @@
+import type { Ranked } from '../lens/scorer.ts';
+
 /** What a recovery asks of the model and the lens, and what it is told. */
 
-/** The likeliest token of every position, by the lens alone. */
+/** The likeliest token of every position, by the lens alone: one id for each, with its doubt. */
 export interface Propose {
   readonly kind: 'propose';
 }
@@ -49,12 +51,13 @@ export interface Evaluated {
   readonly states?: Float32Array;
 }
 
-/** The answer to each kind of request; ids come best first. */
+/** The answer to each kind of request. */
 export interface Replies {
-  readonly propose: Uint32Array;
+  readonly propose: Ranked;
   readonly window: Evaluated;
   readonly candidates: Evaluated;
-  readonly correct: Uint32Array;
+  readonly correct: Ranked;
+  /** Best first. */
   readonly screen: Uint32Array;
 }
 

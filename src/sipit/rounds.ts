@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import type { Scorer } from '../lens/scorer.ts';
+import type { Ranked, Scorer } from '../lens/scorer.ts';
 import { countFrom, type LanguageModel } from '../model/model.ts';
 import type { PositionMap } from '../model/position-map.ts';
 import { distance } from '../ops/distance.ts';
@@ -44,6 +44,8 @@ interface Pending {
   decode(bytes: readonly ArrayBuffer[]): void;
 }
 
+/** Tokens looked at for a proposal: the best, and the next for the doubt. */
+const PROPOSED = 2;
 /** More states than this many of one request stay on the GPU. */
 const READ_BACK = 256;
 
@@ -102,8 +104,11 @@ const positionOf = ({ firstPosition = 0 }: StateRecord, t: number): number => fi
 function* propose(bench: Bench, asked: readonly Asked<Request>[], reply: Answer): Iterable<Pending> {
   if (asked.length === 0) return;
   const { context } = bench.model;
-  const proposals = asked.map(({ record }) => new Uint32Array(record.values.length / record.width));
-  const rows = asked.flatMap(({ record }, i) => Array.from(proposals[i], (_, t) => ({ record, i, t })));
+  const proposals = asked.map(({ record }): Ranked => {
+    const length = record.values.length / record.width;
+    return { ids: new Uint32Array(length), doubts: new Float32Array(length) };
+  });
+  const rows = asked.flatMap(({ record }, i) => Array.from(proposals[i].ids, (_, t) => ({ record, i, t })));
   const state = (record: StateRecord, t: number) => record.values.subarray(t * record.width, (t + 1) * record.width);
   const stacked = (of: typeof rows, back: number) => {
     const d = bench.map.width;
@@ -126,13 +131,15 @@ function* propose(bench: Bench, asked: readonly Asked<Request>[], reply: Answer)
       const ranking = context.scope(() => {
         const previous = scorer === bench.rest ? stacked(some, 1) : undefined;
         const positions = Uint32Array.from(some, ({ record, t }) => positionOf(record, t));
-        return scorer.propose(stacked(some, 0), previous, positions, 1);
+        return scorer.propose(stacked(some, 0), previous, positions, PROPOSED);
       });
       yield {
         tensors: ranking.tensors,
-        decode([shortlist, places]) {
-          ranking.decode(shortlist, places).forEach((token, r) => {
-            proposals[some[r].i][some[r].t] = token;
+        decode([shortlist, places, scores]) {
+          const { ids, doubts } = ranking.decode(shortlist, places, scores);
+          some.forEach(({ i, t }, r) => {
+            proposals[i].ids[t] = ids[(r * ids.length) / some.length];
+            proposals[i].doubts[t] = doubts[r];
           });
         },
       };
@@ -270,14 +277,14 @@ function* correct(bench: Bench, asked: readonly Asked<Correct>[], reply: Answer)
       });
       yield {
         tensors: ranking.tensors,
-        decode([shortlist, places]) {
-          const ids = ranking.decode(shortlist, places);
-          const rows = some.reduce((sum, { request }) => sum + request.tokens.length, 0);
-          let begin = 0;
+        decode([shortlist, places, scores]) {
+          const { ids, doubts } = ranking.decode(shortlist, places, scores);
+          const each = ids.length / doubts.length;
+          let row = 0;
           for (const { slot, request } of some) {
-            const end = begin + (request.tokens.length * ids.length) / rows;
-            reply(slot, ids.slice(begin, end));
-            begin = end;
+            const end = row + request.tokens.length;
+            reply(slot, { ids: ids.slice(row * each, end * each), doubts: doubts.slice(row, end) });
+            row = end;
           }
         },
       };

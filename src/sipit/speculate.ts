@@ -23,7 +23,9 @@ export interface Task {
   readonly onCandidates?: (position: number, tried: number, best: Candidate) => void;
 }
 
-/** Tokens speculated on at once: at first, at least, and twice as many after every window without a miss. */
+/** A window ends with the proposal at which the lens's doubts add up to this, */
+const MOST_DOUBT = 0.1;
+/** or after so many: at first, at least; twice as many after each without a miss, half as many after one with. */
 const FIRST_WINDOW = 16;
 const LEAST_WINDOW = 8;
 /** Candidates of the chord, in rounds. */
@@ -32,6 +34,10 @@ const SCREENED = 16;
 /** Rivals tried without a second thought, and at most where noise explains what is seen. */
 const FEW_RIVALS = 16;
 const MOST_RIVALS = 512;
+/** Tokens of a whole vocabulary that are tried before it can be stopped. */
+const SWEEP = 4096;
+/** Positions in a row that nothing fits, after which the states are not of this model and layer. */
+const HOPELESS = 3;
 /** Positions whose nearest tokens must be certain before noise that was not told of explains a distance. */
 const ESTIMATED_FROM = 3;
 
@@ -50,7 +56,7 @@ interface Position {
  * SipIt by speculation: the prompt of a record, at about the cost of one forward pass over it.
  *
  *   1. The lens proposes a token for every position at once.
- *   2. A window of them runs through the model behind the tokens settled so far. A position is settled when no other
+ *   2. A window of them, as far as the lens has little doubt, runs through the model behind the tokens settled so far. A position is settled when no other
  *      token can be as near to the observed state: the few that by the lens's calibration might be are its *rivals*, and
  *      are tried.
  *   3. At the first position that is not, the *chord* corrects the lens by what the tried token's state shows: its best 2,
@@ -66,36 +72,45 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
   const length = values.length / d;
   const observed = (t: number) => values.subarray(t * d, (t + 1) * d);
   const positions: Position[] = [];
-  const proposals = yield* ask({ kind: 'propose' });
+  const { ids: proposals, doubts } = yield* ask({ kind: 'propose' });
 
-  let window = FIRST_WINDOW;
+  let longest = FIRST_WINDOW;
   let settled = 0; // positions
   while (settled < length && !signal?.aborted) {
-    const end = Math.min(length, settled + window);
+    const end = endOfWindow(settled);
     const rows = yield* ask({ kind: 'window', from: settled, tokens: proposals.slice(settled, end) });
     let t = settled;
     for (; t < end; t++) {
       note(t, proposals.subarray(t, t + 1), { distances: rows.distances.subarray(t - settled), states: stateOf(t) });
       if (!(yield* settle(t))) yield* search(t);
+      if (signal?.aborted) break;
       if (positions[t].best.token === proposals[t]) {
         task.onPosition?.(describe(t, noiseSoFar()));
         continue;
       }
       // What stands behind it was computed behind another token.
       proposals[t] = positions[t].best.token;
+      doubts[t] = 0;
       yield* correctProposals(t + 1, end, (later) => stateOf(later));
       break;
     }
-    window = t === end ? 2 * window : Math.max(LEAST_WINDOW, window >> 1);
+    longest = t === end ? Math.max(longest, 2 * (end - settled)) : Math.max(LEAST_WINDOW, longest >> 1);
     settled = t;
+    if (isHopeless()) break;
 
     function stateOf(at: number): Float32Array {
       return rows.states!.subarray((at - settled) * d, (at - settled + 1) * d);
     }
   }
-  if (task.prove) for (let t = 0; t < settled; t++) yield* evaluate(t, untried(t));
+  if (task.prove) for (let t = 0; t < settled; t++) yield* evaluateAll(t);
   const noise = noiseSoFar();
   return positions.slice(0, settled).map((_, t) => describe(t, noise));
+
+  function endOfWindow(from: number): number {
+    let end = from;
+    for (let doubt = 0; end < Math.min(length, from + longest) && doubt < MOST_DOUBT; end++) doubt += doubts[end];
+    return end;
+  }
 
   /** Enters what was computed for tokens at a position. */
   function note(t: number, tokens: Uint32Array, { distances, states }: Evaluated): void {
@@ -121,6 +136,13 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
     const ids = Uint32Array.from(tokens);
     note(t, ids, yield* ask({ kind: 'candidates', at: t, tokens: ids }));
     task.onCandidates?.(t, positions[t].tried.size, positions[t].best);
+  }
+
+  function* evaluateAll(t: number): Recovery<void> {
+    const tokens = untried(t);
+    for (let first = 0; first < tokens.length && !signal?.aborted; first += SWEEP) {
+      yield* evaluate(t, tokens.slice(first, first + SWEEP));
+    }
   }
 
   function untried(t: number, tokens?: Iterable<number>): number[] {
@@ -157,7 +179,7 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       const residuals = difference(observed(t), state!);
       const tokens = Uint32Array.of(token);
       const likely = yield* ask({ kind: 'correct', first: t === 0, residuals, tokens, count });
-      yield* evaluate(t, untried(t, likely));
+      yield* evaluate(t, untried(t, likely.ids));
       if (yield* settle(t)) return;
       if (isExplained(t) && (yield* settleUnderNoise(t))) return;
       // Where noise hides more tokens than are worth trying, nothing that follows would tell them apart.
@@ -169,7 +191,7 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
       yield* evaluate(t, untried(t, screened));
       if (yield* settle(t)) return;
-      yield* evaluate(t, untried(t));
+      yield* evaluateAll(t);
     }
     position.settled = true;
   }
@@ -210,33 +232,58 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       residuals.set(difference(observed(t), state(t)), i * d);
     });
     const tokens = Uint32Array.from(off, (t) => proposals[t]);
-    const better = yield* ask({ kind: 'correct', first: false, residuals, tokens, count: 1 });
+    const better = yield* ask({ kind: 'correct', first: false, residuals, tokens, count: 2 });
     off.forEach((t, i) => {
-      proposals[t] = better[i];
+      proposals[t] = better.ids[(i * better.ids.length) / off.length];
+      doubts[t] = better.doubts[i];
     });
   }
 
-  /** The noise given, or what the distances so far show. */
+  /** Whether the whole vocabulary was tried in vain at the last few positions: what follows would fare no better. */
+  function isHopeless(): boolean {
+    const last = positions.slice(Math.max(0, settled - HOPELESS), settled);
+    const isLost = ({ tried, best, norm }: Position) =>
+      tried.size >= geometry.vocabularySize && best.distance > task.noise.radius(norm);
+    return last.length === HOPELESS && last.every(isLost);
+  }
+
+  /** The noise given, or what the distances so far show where it is certain which token is nearest. */
   function noiseSoFar(): NoiseModel {
+    const telling = positions.filter(({ best, norm }, t) => best.distance <= task.noise.radius(norm) || isCertain(t));
     return estimatedNoise(
       task.noise,
-      positions.map(({ best, norm }) => best.distance / (norm || 1)),
+      telling.map(({ best, norm }) => best.distance / (norm || 1)),
     );
+  }
+
+  /** Whether every other token is at least twice as far: noise of less than half its margin cannot mislead. */
+  function isCertain(t: number): boolean {
+    const { best, tried } = positions[t];
+    return (
+      2 * best.distance <=
+      Math.min(nearestOther(tried, best.token)?.distance ?? Number.POSITIVE_INFINITY, othersBeyond(t))
+    );
+  }
+
+  /** How far from the observed state every token not tried is, by the lens's calibration; Infinity when all were. */
+  function othersBeyond(t: number): number {
+    const { best, tried } = positions[t];
+    if (tried.size >= geometry.vocabularySize) return Number.POSITIVE_INFINITY;
+    const { rivals, kappa } = geometry.at(t);
+    return Math.max(0, kappa * rivals.beyond(best.token, new Set(tried.keys())) - best.distance);
   }
 
   function describe(t: number, noise: NoiseModel): PositionResult {
     const { best, tried, rivals, norm } = positions[t];
     const { token, distance } = best;
     const runnerUp = nearestOther(tried, token);
-    const isWhole = tried.size >= geometry.vocabularySize;
-    const index = geometry.at(t);
-    const untriedFrom = isWhole ? Number.POSITIVE_INFINITY : index.rivals.beyond(token, new Set(tried.keys()));
-    const othersBeyond = isWhole ? undefined : Math.max(0, index.kappa * untriedFrom - distance);
-    const nearest = Math.min(runnerUp?.distance ?? Number.POSITIVE_INFINITY, othersBeyond ?? Number.POSITIVE_INFINITY);
-    const isOpen = index.kappa * untriedFrom < reachOf(noise, distance, norm, d).likely;
+    const others = othersBeyond(t);
+    const isWhole = others === Number.POSITIVE_INFINITY;
+    const nearest = Math.min(runnerUp?.distance ?? Number.POSITIVE_INFINITY, others);
+    const isOpen = others + distance < reachOf(noise, distance, norm, d).likely;
     const decided = decideUnder(noise, best, runnerUp, norm, d);
     const verdict: Verdict = decided === 'accepted' && isOpen ? 'ambiguous' : decided;
-    const isTwin = runnerUp !== undefined && index.rivals.bound(token, runnerUp.token) === 0;
+    const isTwin = runnerUp !== undefined && geometry.at(t).rivals.bound(token, runnerUp.token) === 0;
     return {
       position: t,
       verdict,
@@ -245,7 +292,7 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       distance,
       radius: noise.radius(norm),
       runnerUp,
-      othersBeyond,
+      othersBeyond: isWhole ? undefined : others,
       margin: Number.isFinite(nearest) ? nearest - distance : undefined,
       candidates: tried.size,
       rivals,

@@ -31,7 +31,8 @@ export type PolicyName = 'speculative' | 'likely-first' | 'random' | 'gradient' 
  *
  *   - `gaussian`: independent noise in every coordinate, its standard deviation as a share of each state's RMS.
  *   - `run`: the model was run in half precision.
- *   - absent: nothing but f32 rounding; where most positions contradict that, the noise is estimated from them.
+ *   - absent: what the dtype says: half precision means a model run in it, otherwise nothing but f32 rounding; where most
+ *     positions contradict that, the noise is estimated from them.
  */
 export type Noise = { readonly gaussian: number } | { readonly run: 'BF16' | 'F16' };
 

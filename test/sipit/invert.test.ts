@@ -6,12 +6,12 @@ import { bytesFromArray } from '../../src/io/blobs.ts';
 import { openSafetensors } from '../../src/io/safetensors.ts';
 import { forward } from '../../src/model/forward.ts';
 import { type LoadedModel, loadModel, openModel } from '../../src/model/load.ts';
-import { warmUp } from '../../src/model/warm-up.ts';
 import { seededRandom } from '../../src/reference/random.ts';
 import { calibrate } from '../../src/sipit/decision.ts';
 import { invert } from '../../src/sipit/invert.ts';
 import { encodeStates, readStates } from '../../src/sipit/states-file.ts';
 import type { Candidate, PositionResult, StateRecord } from '../../src/sipit/types.ts';
+import { warmUpInverter } from '../../src/sipit/warm-up.ts';
 import { read } from '../../src/tensor/tensor.ts';
 
 let context: Context;
@@ -35,11 +35,12 @@ async function statesOf(text: string | Uint32Array, layer: number): Promise<Stat
 
 function expectTrueTokens(positions: readonly PositionResult[], ids: Uint32Array): void {
   expect(positions.map(({ token }) => token)).toEqual([...ids]);
-  for (const { verdict, distance, radius, runnerUp, margin } of positions) {
+  for (const { verdict, distance, radius, runnerUp, othersBeyond, margin } of positions) {
     expect(verdict).toBe('accepted');
     expect(distance).toBeLessThanOrEqual(radius);
-    expect(runnerUp!.distance).toBeGreaterThan(100 * radius);
-    expect(margin).toBeCloseTo(runnerUp!.distance - distance);
+    const others = Math.min(runnerUp?.distance ?? Number.POSITIVE_INFINITY, othersBeyond ?? Number.POSITIVE_INFINITY);
+    expect(others).toBeGreaterThan(100 * radius);
+    expect(margin).toBeCloseTo(others - distance);
   }
 }
 
@@ -48,7 +49,7 @@ describe('a prompt comes back from the states of one layer', () => {
     const record = await statesOf('We sailed at dawn.', layer);
     const result = await invert(model, record);
     expectTrueTokens(result.positions, record.ids);
-    expect(result).toMatchObject({ text: 'We sailed at dawn.', exact: true, layer, runnerUpScope: 'evaluated' });
+    expect(result).toMatchObject({ text: 'We sailed at dawn.', exact: true, layer, scope: 'calibrated' });
     expect(result.cost.candidates).toBe(result.positions.reduce((sum, p) => sum + p.candidates, 0));
     expect(result.cost.forwardEquivalents).toBeGreaterThan(1);
   });
@@ -64,7 +65,7 @@ describe('a prompt comes back from the states of one layer', () => {
     const record = await statesOf(Uint32Array.of(1234), 2);
     const result = await invert(model, record, { policy: 'exhaustive', batch: 1000 });
     expectTrueTokens(result.positions, record.ids);
-    expect(result).toMatchObject({ runnerUpScope: 'vocabulary', exact: true });
+    expect(result).toMatchObject({ scope: 'vocabulary', exact: true });
     expect(result.positions[0].candidates).toBe(4096);
   });
 
@@ -102,14 +103,17 @@ describe('no wrong token is passed off as recovered', () => {
     expect(result.positions.map(({ verdict }) => verdict === 'accepted')).toEqual(
       Array.from(record.ids, (_, t) => t !== spoilt),
     );
-    expect(result.positions[spoilt]).toMatchObject({ verdict: 'not found', candidates: 4096 });
+    const { verdict, distance, othersBeyond, reason } = result.positions[spoilt];
+    expect(verdict).toBe('not found');
+    expect(othersBeyond).toBeGreaterThan(distance); // no other can be nearer: the vocabulary need not be tried
+    expect(reason).toMatch(/no token/);
   });
 
-  test('states that no token gives end the search with the best candidate and its distance', async () => {
-    const values = seededRandom(6).normal(3 * 192, 4);
+  test('states that no token gives end the search after three, with the best candidates and their distances', async () => {
+    const values = seededRandom(6).normal(20 * 192, 4);
     const result = await invert(model, { values, width: 192, layer: 2, dtype: 'F32' });
-    expect(result).toMatchObject({ exact: false, length: 3 });
-    expect(result.positions).toHaveLength(1);
+    expect(result).toMatchObject({ exact: false, length: 20 });
+    expect(result.positions).toHaveLength(3);
     expect(result.positions[0]).toMatchObject({ verdict: 'not found', candidates: 4096 });
     expect(result.positions[0].distance).toBeGreaterThan(result.positions[0].radius);
   });
@@ -183,7 +187,7 @@ test('after a warm-up an inversion compiles nothing', async () => {
   const fresh = await createContext({ device: context.device });
   const warm = await loadModel(fresh, await openModel(checkoutSource('weights')));
   const steps: [number, number][] = [];
-  await warmUp(warm, (done, total) => steps.push([done, total]));
+  await warmUpInverter(warm, (done, total) => steps.push([done, total]));
   const { pipelinesCreated } = fresh.pipelines.statistics;
   expect(steps.at(-1)).toEqual([pipelinesCreated, pipelinesCreated]);
   const states = forward(warm, Uint32Array.of(300, 9, 77, 21), { layer: 1 });
