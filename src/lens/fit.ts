@@ -39,12 +39,13 @@ export interface FitPlan {
   readonly rows: number;
 }
 
+/** The plan for a model: within 60 passes of 128 rows up to a width of 768. */
 export function planFit(config: ModelConfig): FitPlan {
   const length = Math.min(UNIT, config.contextLength);
   const prompts = Math.ceil(restRows(config.width) / length);
   const own = Math.ceil(SELF_SAMPLED * prompts);
   const singles = Math.min(firstRows(config.width), config.vocabularySize);
-  const rows = prompts * length + singles + (length > 1 ? kappaRows(length) : 0);
+  const rows = prompts * length + singles + kappaRows(length);
   return { length, own, random: prompts - own, singles, rows };
 }
 
@@ -156,8 +157,9 @@ function linear({ slope, intercept, covariance }: LinearFit, d: number): Omit<Li
 
 const flat = (matrix: Matrix): Float32Array => Float32Array.from(matrix.to1DArray());
 
+/** In f32, as files keep it: a lens that was read is the one that was fitted. */
 const rootMeanSquare = (values: Float32Array): number =>
-  Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
+  Math.fround(Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length));
 
 /** All token ids in a random order. */
 function shuffled(count: number, seed: number): Uint32Array {

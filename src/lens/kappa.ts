@@ -16,7 +16,7 @@ const MOST_ROWS = 256;
 const LEAST_DISTANCE = 1e-4;
 
 /**
- * The smallest ratio of true to predicted distance over all pairs of rows, with some taken off.
+ * The smallest ratio of true to predicted distance over all pairs of rows, with some taken off; in f32, as files keep it.
  * @param rows Input rows [n, d] that differ in the token only.
  * @param states Their states [n, d].
  * @param embedding B, [d, d]
@@ -35,7 +35,7 @@ export function pairRatio(rows: Float32Array, states: Float32Array, embedding: F
     for (let b = 0; b < a; b++) pairs.push({ predicted: gap(predicted, a, b, d), seen: gap(states, a, b, d) });
   }
   const farthest = pairs.reduce((most, pair) => Math.max(most, pair.predicted), 0);
-  return SAFETY * smallest(pairs, LEAST_DISTANCE * farthest);
+  return Math.fround(SAFETY * smallest(pairs, LEAST_DISTANCE * farthest));
 }
 
 const smallest = (pairs: readonly { predicted: number; seen: number }[], least: number): number =>

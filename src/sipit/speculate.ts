@@ -29,8 +29,10 @@ const MOST_DOUBT = 0.1;
 const FIRST_WINDOW = 16;
 const LEAST_WINDOW = 8;
 /** Candidates of the chord, in rounds. */
-const CHORD = [2, 16, 160];
+const CHORD = [2, 4, 16, 160];
+/** Candidates of a screen, and screens at most, each at the nearest token that the one before found. */
 const SCREENED = 16;
+const MOST_SCREENS = 3;
 /** Rivals tried without a second thought, and at most where noise explains what is seen. */
 const FEW_RIVALS = 16;
 const MOST_RIVALS = 512;
@@ -60,7 +62,7 @@ interface Position {
  *      token can be as near to the observed state: the few that by the lens's calibration might be are its *rivals*, and
  *      are tried.
  *   3. At the first position that is not, the *chord* corrects the lens by what the tried token's state shows: its best 2,
- *      16, 160; then a screen by the full Jacobian; then the vocabulary. The nearest of them all is settled, and the
+ *      4, 16, 160; then a screen by the full Jacobian; then the vocabulary. The nearest of them all is settled, and the
  *      proposals behind it are corrected by the same windows' states.
  *   4. When all are settled, each is judged by its distance, the noise, and what else was tried.
  *
@@ -186,14 +188,23 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
       if (signal?.aborted || (isExplained(t) && count >= FEW_RIVALS)) break;
     }
     if (!isExplained(t) && !signal?.aborted) {
-      const { token, state } = position.best;
-      const residual = difference(observed(t), state!);
-      const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
-      yield* evaluate(t, untried(t, screened));
-      if (yield* settle(t)) return;
+      if (yield* screen(t)) return;
       yield* evaluateAll(t);
     }
     position.settled = true;
+  }
+
+  /** Tries what the full Jacobian at the nearest token favours, and again while that finds a nearer one. */
+  function* screen(t: number): Recovery<boolean> {
+    for (let screens = 0; screens < MOST_SCREENS; screens++) {
+      const { token, state } = positions[t].best;
+      const residual = difference(observed(t), state!);
+      const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
+      yield* evaluate(t, untried(t, screened));
+      if (yield* settle(t)) return true;
+      if (positions[t].best.token === token || signal?.aborted) return false;
+    }
+    return false;
   }
 
   /** Whether noise that is known of explains how far the nearest token is. */
