@@ -6,14 +6,16 @@ import { decodeBF16, decodeF16, encodeBF16, encodeF16 } from '../src/io/dtype.ts
 import { fileBytes, folderSource } from '../src/io/folder.node.ts';
 import { openSafetensors } from '../src/io/safetensors.ts';
 import { lensesOf } from '../src/lens/store.ts';
+import { parseConfig } from '../src/model/config.ts';
 import { forward } from '../src/model/forward.ts';
 import { generate } from '../src/model/generate.ts';
-import { type LoadedModel, loadModel, openModel } from '../src/model/load.ts';
+import { type LoadedModel, loadModel, modelFiles, openModel } from '../src/model/load.ts';
 import { seededRandom } from '../src/reference/random.ts';
 import { invertMany } from '../src/sipit/invert.ts';
 import { readStates } from '../src/sipit/states-file.ts';
 import type { Inversion, InvertOptions, StateRecord } from '../src/sipit/types.ts';
 import { take } from '../src/tensor/tensor.ts';
+import { hashedCheckpoint } from '../test/support/hashed.ts';
 import { describeRun, table } from './adapter.ts';
 
 const shared = (path: string) => fileURLToPath(new URL(`../../shared/${path}`, import.meta.url));
@@ -37,10 +39,18 @@ interface Cell {
  *   node bench/run.mjs bench/invert.ts noise [share]    half precision, noise, a replaced state
  *   node bench/run.mjs bench/invert.ts growth           length of the prompt, and prompts at once
  *   node bench/run.mjs bench/invert.ts model FOLDER [share]    a model without tokenizer: sampled and random ids
+ *   node bench/run.mjs bench/invert.ts hashed [layers]    GPT-2 small's real size, hashed weights, T 20; fits its lens first
  *   node bench/run.mjs bench/invert.ts states FILE PROMPTS.json [bf16|f16]    states made elsewhere
  */
 export async function main([group = 'exact', ...args]: readonly string[]): Promise<void> {
-  const groups: Record<string, (args: readonly string[]) => Promise<void>> = { exact, noise, growth, model, states };
+  const groups: Record<string, (args: readonly string[]) => Promise<void>> = {
+    exact,
+    noise,
+    growth,
+    model,
+    hashed,
+    states,
+  };
   await groups[group](args);
 }
 
@@ -193,6 +203,35 @@ async function model([folder, share = '1']: readonly string[]): Promise<void> {
       cells.push({ name: `random, T ${length}`, layer, prompts: randomPrompts(count, length, everyToken(loaded)) });
     }
   }
+  await report(loaded, cells);
+}
+
+async function hashed([layers = '1,6,12']: readonly string[]): Promise<void> {
+  const context = await createNodeContext();
+  const json = JSON.parse(readFileSync(shared('fixtures/hashed-gpt2-small/config.json'), 'utf8'));
+  const config = parseConfig(json, 'hashed-gpt2-small/config.json');
+  const loaded = await loadModel(context, modelFiles('hashed-gpt2-small', config, hashedCheckpoint(config)));
+  console.log(`hashed-gpt2-small; ${describeRun(context)}\n`);
+  const wanted = layers.split(',').map(Number);
+  const started = performance.now();
+  let shown = 0;
+  const fitted = await lensesOf(loaded, wanted, {
+    cache: folderCache(),
+    onProgress: (done, total) => {
+      if (done - shown < 1) return;
+      shown = done;
+      console.error(`lens: ${done.toFixed(0)} of ${total.toFixed(0)} forward passes`);
+    },
+  });
+  console.log(`lenses of layers ${wanted} at hand after ${((performance.now() - started) / 1000).toFixed(0)} s`);
+  console.log(
+    `kappa: ${fitted.map(({ first, rest }) => `${first.kappa.toFixed(2)} and ${rest.kappa.toFixed(2)}`).join(', ')}\n`,
+  );
+  const cells = wanted.map((layer) => ({
+    name: 'random, T 20',
+    layer,
+    prompts: randomPrompts(5, 20, everyToken(loaded)),
+  }));
   await report(loaded, cells);
 }
 

@@ -7,11 +7,14 @@ import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { encodeStates, readStates } from '../sipit/states-file.ts';
 import type { Inversion } from '../sipit/types.ts';
+import { warmUpInverter } from '../sipit/warm-up.ts';
 import { take } from '../tensor/tensor.ts';
-import { jsonResult, watchInversion } from './invert.ts';
+import { watchInversion } from './invert.ts';
+import { lensProgress } from './lens-progress.ts';
 import { type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
 import { packagePath } from './package.ts';
 import { promptIds } from './prompt.ts';
+import { jsonResult } from './result-line.ts';
 import { EXIT, interruptible, isChatty, withModel } from './session.ts';
 import { columns, paint, print, printJson } from './terminal.ts';
 import { byteSize, cut, duration, printable, quoted, wrap } from './text.ts';
@@ -27,8 +30,9 @@ const INTRODUCTION =
   'Then it is recovered, token by token, from those numbers alone.';
 
 const LEGEND =
-  'For each position: the token whose state lies nearest to the one kept, how far away it is, how far rounding could ' +
-  'explain, the best rival, and how many tokens were tried.';
+  'For each position: the token whose state lies nearest to the one kept; its distance, and the radius that rounding ' +
+  'could explain; how much farther every other token is (≥: at least; the bar: 1 to 10,000 times the radius); how many ' +
+  'were tried, and the next nearest of them.';
 
 /** Adds `preimage demo`. */
 export function addDemo(program: Command): void {
@@ -57,7 +61,7 @@ async function demo(text: string, options: Options): Promise<number> {
   say(wrap(INTRODUCTION, columns(), ''));
   say();
   const started = performance.now();
-  return withModel(options, async (model) => {
+  const run = async (model: LoadedModel): Promise<number> => {
     const { config, context } = model;
     const layer = options.layer ?? Math.floor(config.layers / 2);
     checkLayer(config, layer);
@@ -78,7 +82,7 @@ async function demo(text: string, options: Options): Promise<number> {
     say();
 
     return interruptible(async (signal) => {
-      const result = await recover(model, file, isChatty(options), signal);
+      const result = await recover(model, file, options, signal);
       const same = result.text === text && result.tokens.join() === original.join();
       if (options.json) printJson({ original: text, same, ...jsonResult(result) });
       else if (options.quiet) print(printable(result.text ?? ''));
@@ -89,7 +93,8 @@ async function demo(text: string, options: Options): Promise<number> {
       );
       return same && result.exact ? EXIT.done : EXIT.negative;
     });
-  });
+  };
+  return withModel(options, run, warmUpInverter);
 }
 
 const where = (model: string) => (model === packagePath('weights') ? 'in weights/' : `in ${basename(model)}`);
@@ -100,7 +105,12 @@ async function statesFile(model: LoadedModel, ids: Uint32Array, layer: number): 
   return encodeStates([{ values, width: model.config.width, layer, dtype: 'F32', model: await model.digest() }]);
 }
 
-async function recover(model: LoadedModel, file: Uint8Array, live: boolean, signal: AbortSignal): Promise<Inversion> {
+async function recover(
+  model: LoadedModel,
+  file: Uint8Array,
+  options: Options,
+  signal: AbortSignal,
+): Promise<Inversion> {
   const { records } = await readStates(await openSafetensors(bytesFromArray('the states in memory', file)));
-  return watchInversion(model, records[0], { policy: 'likely-first', signal }, live);
+  return watchInversion(model, records[0], { signal }, lensProgress(options, signal), isChatty(options));
 }

@@ -1,25 +1,44 @@
-import { appendFile, writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { InputError } from '../errors.ts';
-import { fileBytes, fileError } from '../io/folder.node.ts';
-import { openSafetensors } from '../io/safetensors.ts';
 import type { LoadedModel } from '../model/load.ts';
+import { warmUp } from '../model/warm-up.ts';
 import { invert } from '../sipit/invert.ts';
-import { readStates, type StatesFile } from '../sipit/states-file.ts';
-import type { Inversion, PolicyName, StateRecord } from '../sipit/types.ts';
-import { errorReport, showError } from './failure.ts';
-import { liveView, summary } from './live.ts';
+import type { NamedInversion } from '../sipit/report.ts';
+import type { StatesFile } from '../sipit/states-file.ts';
+import type { Inversion, InvertOptions, PolicyName, StateRecord } from '../sipit/types.ts';
+import { warmUpInverter } from '../sipit/warm-up.ts';
+import { fileWarnings, noteTeller } from './file-notes.ts';
+import {
+  type Entry,
+  entriesOf,
+  inputFiles,
+  readingOptions,
+  readStatesFile,
+  type Shard,
+  shardOption,
+} from './inputs.ts';
+import { invertEntries, type ManyJob } from './invert-many.ts';
+import { type LensProgress, lensProgress } from './lens-progress.ts';
+import { liveView, recoveredText, summary } from './live.ts';
+import { type NoiseOptions, noiseOf, noiseOptions } from './noise.ts';
 import { type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
 import { checkOutputs } from './output.ts';
-import { EXIT, interruptible, isChatty, withModel } from './session.ts';
-import { columns, paint, print, printJson, statusLine, warn } from './terminal.ts';
-import { cell, count, counted, cut, duration, printable, quoted } from './text.ts';
+import { placer } from './place.ts';
+import { writeReport } from './report.ts';
+import { type RunSettings, resultLine } from './result-line.ts';
+import { newResults, resumedResults } from './results-file.ts';
+import { checkResume, skipDone } from './resume.ts';
+import { EXIT, interruptible, isChatty, withFiles, withLoaded } from './session.ts';
+import { print, printJson } from './terminal.ts';
 
-interface Options extends SharedOptions {
-  readonly layer?: number;
+interface Options extends SharedOptions, NoiseOptions {
+  readonly layer?: number | 'auto';
   readonly policy: PolicyName;
+  readonly prove?: boolean;
   readonly batch?: number;
   readonly output?: string;
+  readonly resume?: boolean;
+  readonly shard?: Shard;
+  readonly report?: string;
   readonly force?: boolean;
 }
 
@@ -27,98 +46,125 @@ interface Options extends SharedOptions {
 export function addInvert(program: Command): void {
   const command = program
     .command('invert')
-    .description('recover the text, token by token, from a file of hidden states')
-    .argument('<file>', 'safetensors: one tensor [T, d], or many, of one layer');
-  sharedOptions(
-    command
-      .option('--layer <n>', 'layer of the states, where the file does not say', wholeNumber(0))
-      .addOption(
-        new Option('--policy <name>', 'which candidates to try')
-          .choices(['likely-first', 'exhaustive'])
-          .default('likely-first'),
-      )
-      .option('--batch <n>', 'most candidates at once', wholeNumber(1))
-      .option('-o, --output <file>', 'also write the results as JSON, a line for each record')
-      .option('--force', 'overwrite a file that exists'),
-  )
+    .description('recover the text, token by token, from hidden states')
+    .argument('<states...>', 'safetensors files of tensors [T, d] of one layer, or folders of them')
+    .option('--layer <n>', 'layer of the states, where the file does not say; auto finds it', layerOrAuto)
+    .addOption(
+      new Option('--policy <name>', 'how tokens are proposed: all but the first go position by position')
+        .choices(['speculative', 'likely-first', 'random', 'gradient', 'exhaustive'])
+        .default('speculative'),
+    )
+    .option('--prove', 'try the whole vocabulary at every position: margins are then true minima')
+    .option('--batch <n>', 'most candidates at once', wholeNumber(1));
+  noiseOptions(command)
+    .option('-o, --output <file>', 'also write the results as JSON, a line for each record')
+    .option('--resume', 'go on with the file of results that a run left')
+    .option('--report <file>', 'also write a page of HTML with the results')
+    .option('--force', 'overwrite files that exist');
+  sharedOptions(shardOption(command))
     .addHelpText('after', EXAMPLES)
-    .action(async (file: string, options: Options) => {
-      process.exitCode = await invertFile(file, options);
+    .action(async (paths: string[], options: Options) => {
+      process.exitCode = await invertPaths(paths, options);
     });
 }
 
 const EXAMPLES = `
 Exits with 0 if every text was recovered exactly, 1 if not, 2 for bad input.
+The first inversion of a layer fits a lens to the model, and keeps it.
 
 Examples:
   preimage states "Nobody knows this sentence." --layer 4 -o s.safetensors
   preimage invert s.safetensors
-  preimage invert from-python.safetensors --layer 6 --policy exhaustive --json`;
+  preimage invert from-python.safetensors --layer 6 --dtype-noise bf16 --prove
+  preimage invert states/ -o texts.jsonl --resume
+  preimage invert states/ -o texts.0.jsonl --shard 0/8`;
 
-async function invertFile(path: string, options: Options): Promise<number> {
-  const { output } = options;
-  if (output !== undefined) await checkOutputs([output], [path], options.force);
-  const { records, skipped } = await readFile(path, options.layer);
-  for (const { name, reason } of skipped) warn(`tensor ${name} is skipped: ${reason}.`);
-  return withModel(options, async (model) => {
-    await warnOfOtherModel(records, model);
-    const save = resultFile(output);
-    return interruptible(
-      (signal) =>
-        records.length === 1
-          ? invertOne(model, records[0], options, save, signal)
-          : invertMany(model, records, options, save, signal),
-      output === undefined ? 'stop' : 'go on',
-    );
+const layerOrAuto = (text: string): number | 'auto' => (text === 'auto' ? text : wholeNumber(0)(text));
+
+async function invertPaths(paths: readonly string[], options: Options): Promise<number> {
+  const { policy, batch, prove, layer, shard, output, report, resume, force } = options;
+  checkResume(options);
+  const noise = noiseOf(options);
+  const files = await inputFiles(paths);
+  const inputs = files.map(({ path }) => path);
+  if (output !== undefined) await checkOutputs([output], inputs, force || resume);
+  if (report !== undefined) {
+    await checkOutputs([report], output === undefined ? inputs : [...inputs, output], force || resume);
+  }
+  return withFiles(options, async (modelOnDisk) => {
+    const reading = await readingOptions(modelOnDisk, layer);
+    // One file is read now: if it is bad, no time is lost on the adapter.
+    const only = files.length === 1 ? await readStatesFile(inputs[0], reading) : undefined;
+    const run: RunSettings = { model: await modelOnDisk.digest(), policy, noise, prove, layer };
+    const results = resume ? await resumedResults(output!, run, report !== undefined) : newResults(output);
+    const tell = noteTeller(options.quiet);
+    const warnOf = fileWarnings(modelOnDisk.name, run.model);
+    const entries = entriesOf(files, {
+      shard,
+      read: async (path) => only ?? readStatesFile(path, reading),
+      onFile(states) {
+        warnOf(states);
+        tell(states.notes);
+      },
+    });
+    const found: NamedInversion[] = [];
+    const onInversion = (entry: Entry, inversion: Inversion) => {
+      if (report !== undefined) found.push({ name: entry.label, inversion });
+    };
+    const skippedShare = await skipDone(entries, results, output, (entry, { inversion }) => {
+      if (inversion) onInversion(entry, inversion);
+    });
+    const work = async (model: LoadedModel, signal: AbortSignal): Promise<number> => {
+      const lens = lensProgress(options, signal);
+      const job: Job = {
+        run,
+        results,
+        lens,
+        place: placer(model, { noise, lens, signal, chatty: isChatty(options), tell }),
+        show: options,
+        invert: { policy, batch, prove, noise },
+        onInversion,
+      };
+      const isSingle = only?.records.length === 1 && !shard && !resume;
+      const code = isSingle
+        ? await invertOne(model, (await entries.next()).value as Entry, job, signal)
+        : await invertEntries(
+            model,
+            { ...job, entries, skippedShare, total: countOf(only, shard), mayBeEmpty: shard !== undefined, output },
+            signal,
+          );
+      if (report !== undefined) await writeReport(report, found, model);
+      return code;
+    };
+    const watched = (model: LoadedModel) =>
+      interruptible((signal) => work(model, signal), output === undefined ? 'stop' : 'go on');
+    const warm = policy === 'speculative' ? warmUpInverter : warmUp;
+    return withLoaded(options, modelOnDisk, watched, warm).finally(results.close);
   });
 }
 
-async function readFile(path: string, layer: number | undefined): Promise<StatesFile> {
-  const file = await fileBytes(path);
-  try {
-    return await readStates(await openSafetensors(file), { layer });
-  } finally {
-    await file.close();
-  }
-}
+/** Records of the only file that are in the shard. */
+const countOf = (only: StatesFile | undefined, { index, count }: Shard = { index: 0, count: 1 }) =>
+  only && Math.ceil((only.records.length - index) / count);
 
-async function warnOfOtherModel(records: readonly StateRecord[], model: LoadedModel): Promise<void> {
-  const made = records[0]?.model;
-  if (made === undefined) return;
-  const loaded = await model.digest();
-  if (made === loaded) return;
-  warn(
-    `the states come from a model with digest ${made}; ${model.name} has ${loaded}. Pass the right one with --model.`,
-  );
-}
-
-/** Appends results to a file as they come, so that an interruption loses none. */
-function resultFile(path: string | undefined): (result: object) => Promise<void> {
-  let begun = false;
-  return async (result) => {
-    if (path === undefined) return;
-    const write = begun ? appendFile : writeFile;
-    begun = true;
-    await write(path, `${JSON.stringify(result)}\n`).catch((cause) => {
-      throw fileError(path, 'written', cause);
-    });
-  };
-}
+/** What every record is inverted with, and where the results go. */
+type Job = Omit<ManyJob, 'entries' | 'skippedShare' | 'total' | 'mayBeEmpty' | 'output'>;
 
 async function invertOne(
   model: LoadedModel,
-  record: StateRecord,
-  options: Options,
-  save: (result: object) => Promise<void>,
+  entry: Entry,
+  { run, results, lens, place, show, invert, onInversion }: Job,
   signal: AbortSignal,
 ): Promise<number> {
-  const { policy, batch } = options;
-  const result = await watchInversion(model, record, { policy, batch, signal }, isChatty(options));
-  const line = { name: record.name, ...jsonResult(result) };
+  const options = { ...invert, signal };
+  const record = await place(entry);
+  const result = await watchInversion(model, record, options, lens, isChatty(show));
+  const line = resultLine(entry, run, result, signal.aborted);
   // First to the user: what cannot be saved is not lost.
-  if (options.json) printJson(line);
-  else if (options.quiet) print(recovered(result));
-  await save(line);
+  if (show.json) printJson(line);
+  else if (show.quiet) print(recoveredText(result));
+  await results.append(line);
+  onInversion?.(entry, result);
   return result.exact ? EXIT.done : EXIT.negative;
 }
 
@@ -126,109 +172,30 @@ async function invertOne(
 export async function watchInversion(
   model: LoadedModel,
   record: StateRecord,
-  options: { policy?: PolicyName; batch?: number; signal: AbortSignal },
+  options: InvertOptions & { readonly signal: AbortSignal },
+  lens: LensProgress,
   live: boolean,
 ): Promise<Inversion> {
-  if (!live) return invert(model, record, options);
-  const view = liveView(model, record.values.length / record.width);
-  const result = await invert(model, record, { ...options, ...view }).finally(view.end);
-  print(summary(result, model, options.signal.aborted));
-  return result;
-}
-
-/** A line for each record. A record the model cannot have made is reported, and the others are inverted all the same. */
-async function invertMany(
-  model: LoadedModel,
-  records: readonly StateRecord[],
-  options: Options,
-  save: (result: object) => Promise<void>,
-  signal: AbortSignal,
-): Promise<number> {
-  const { policy, batch } = options;
-  const status = statusLine(isChatty(options));
-  const started = performance.now();
-  let done = 0;
-  let exact = 0;
-  let bad = 0;
-  const showProgress = () => {
-    const seconds = (performance.now() - started) / 1000;
-    const left =
-      done > 0
-        ? `, ${(done / seconds).toFixed(2)} records/s, ${duration((seconds / done) * (records.length - done))} left`
-        : '';
-    status.show(cut(`  ${done} of ${count(records.length)}${left}`, columns() - 1));
-  };
-
-  for (const record of records) {
-    showProgress();
-    let result: Inversion;
-    try {
-      result = await invert(model, record, { policy, batch, signal });
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      status.clear();
-      bad++;
-      done++;
-      const line = { name: record.name, ...errorReport(error) };
-      if (options.json) printJson(line);
-      else showError(error);
-      await save(line);
-      continue;
-    }
-    status.clear();
-    if (result.exact) exact++;
-    done++;
-    const line = { name: record.name, ...jsonResult(result) };
-    if (options.json) printJson(line);
-    else if (options.quiet) print(quoted(recovered(result)));
-    else print(recordLine(record, result));
-    await save(line);
-    if (signal.aborted) break;
+  const all = { ...options, lens: lens.lens };
+  if (!live) return invert(model, record, all).finally(lens.end);
+  const view = liveView(model, record.values.length / record.width, options.prove ?? false);
+  try {
+    const result = await invert(model, record, {
+      ...all,
+      onPosition(position) {
+        lens.end();
+        view.onPosition(position);
+      },
+      onCandidates(...news) {
+        lens.end();
+        view.onCandidates(...news);
+      },
+    });
+    view.end(result);
+    print(summary(result, model, options.signal.aborted));
+    return result;
+  } finally {
+    lens.end();
+    view.clear();
   }
-  status.clear();
-  if (isChatty(options)) {
-    const seconds = (performance.now() - started) / 1000;
-    print();
-    const stopped = signal.aborted ? `, stopped after ${count(done)}` : '';
-    print(
-      `${count(exact)} of ${counted(records.length, 'record')} exact${stopped}, ${duration(seconds)} on ${model.context.adapter.name}`,
-    );
-  }
-  if (bad > 0) return EXIT.badInput;
-  return exact === records.length ? EXIT.done : EXIT.negative;
-}
-
-function recordLine({ name = 'states' }: StateRecord, result: Inversion): string {
-  const verdict = result.exact ? paint('green', cell('EXACT', 9)) : paint('red', cell('NOT EXACT', 9));
-  const tokens = cell(`${result.positions.length}/${result.length}`, 8, 'right');
-  const head = `${cell(printable(name), 14)} `;
-  const time = cell(duration(result.cost.seconds), 10, 'right');
-  const room = columns() - 14 - 1 - 9 - 8 - 7 - 10 - 2;
-  return `${head}${verdict}${tokens} tokens${time}  ${cut(quoted(recovered(result)), room)}`;
-}
-
-const recovered = ({ text, tokens }: Inversion): string => (text === undefined ? tokens.join(',') : printable(text));
-
-/** The result as `--json` prints it. */
-export function jsonResult({ text, tokens, exact, layer, policy, scope, length, positions, cost }: Inversion) {
-  return {
-    text,
-    tokens,
-    exact,
-    layer,
-    policy,
-    scope,
-    length,
-    positions: positions.map(({ token, text, distance, runnerUp, margin, candidates, verdict, radius }) => ({
-      token,
-      text,
-      distance,
-      runnerUp,
-      margin,
-      candidates,
-      verdict,
-      radius,
-    })),
-    cost,
-  };
 }

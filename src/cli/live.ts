@@ -1,14 +1,18 @@
 import type { LoadedModel } from '../model/load.ts';
+import { certainty, isBound } from '../sipit/margins.ts';
 import type { Candidate, Inversion, PositionResult, Verdict } from '../sipit/types.ts';
+import { noiseLevel } from './noise.ts';
 import { columns, paint, print, statusLine } from './terminal.ts';
-import { cell, count, counted, cut, duration, printable, quoted, significant, wrap } from './text.ts';
+import { bar, cell, count, counted, cut, duration, printable, quoted, significant, wrap } from './text.ts';
 
 /** A view of one inversion that grows by a line for each position. */
 export interface LiveView {
   onPosition(result: PositionResult): void;
   onCandidates(position: number, tried: number, best: Candidate): void;
-  /** Ends the view; nothing of the status line stays. */
-  end(): void;
+  /** Shows what the end of the inversion has changed. */
+  end(result: Inversion): void;
+  /** Nothing of the status line stays. */
+  clear(): void;
 }
 
 const MARKS: Readonly<Record<Verdict, string>> = { accepted: '✓', ambiguous: '?', 'not found': '✗' };
@@ -16,16 +20,22 @@ const COLOURS = { accepted: 'green', ambiguous: 'yellow', 'not found': 'red' } a
 
 /** Room for how many were tried, so that the text before it does not jump. */
 const TRIED_COLUMNS = 42;
-const NUMBER = 8;
-const FIXED_COLUMNS = 2 + 3 + 2 + 1 + 4 * NUMBER + 6 + 2;
+const NUMBER = 9;
+const BAR = 8;
+const TRIED = 8;
+const FIXED_COLUMNS = 2 + 3 + 2 + 3 * NUMBER + 2 + BAR + TRIED + 2;
 
 /** Columns of a token: what the numbers leave of the terminal. */
 const tokenColumns = (): number => Math.max(8, Math.min(Math.floor((columns() - FIXED_COLUMNS) / 2), 20));
 
-/** @param length Positions of the record. */
-export function liveView({ tokenizer, config }: LoadedModel, length: number): LiveView {
+/**
+ * @param length Positions of the record.
+ * @param prove Whether margins are known only in the end; rows are shown then.
+ */
+export function liveView({ tokenizer, config }: LoadedModel, length: number, prove: boolean): LiveView {
   const status = statusLine(true);
   const tokens: number[] = [];
+  const shown: PositionResult[] = [];
   const name = (token: number) => (tokenizer ? quoted(tokenizer.token(token), true) : `#${token}`);
   const soFar = () => (tokenizer ? printable(tokenizer.decode(tokens)).replace(/\s+/g, ' ') : tokens.join(' '));
 
@@ -38,8 +48,21 @@ export function liveView({ tokenizer, config }: LoadedModel, length: number): Li
   let begun = false;
   // Not before the first news: states that are refused get no table.
   const begin = () => {
-    if (!begun) header();
+    if (begun) return;
+    status.clear();
+    header();
     begun = true;
+  };
+  let reason: string | undefined; // of the row above, but for its numbers
+  const show = (result: PositionResult) => {
+    begin();
+    status.clear();
+    print(row(result, name));
+    const before = reason;
+    reason = result.reason?.replace(/[\d.]+/g, '');
+    if (reason !== before && result.reason !== undefined) {
+      print(paint('dim', wrap(printable(result.reason), columns(), ' '.repeat(7))));
+    }
   };
   return {
     onCandidates(position, tried, best) {
@@ -48,84 +71,111 @@ export function liveView({ tokenizer, config }: LoadedModel, length: number): Li
       showStatus(position, `${count(tried)} of ${count(config.vocabularySize)} tried, nearest ${nearest}`);
     },
     onPosition(result) {
-      begin();
-      status.clear();
       tokens.push(result.token);
-      print(row(result, name));
+      if (!prove) {
+        show(result);
+        shown.push(result);
+      }
       if (tokens.length < length) showStatus(result.position + 1, '');
     },
-    end: status.clear,
+    end({ positions }) {
+      const isNew = ({ position, verdict }: PositionResult) => shown[position]?.verdict !== verdict;
+      const changed = positions.filter(isNew);
+      if (changed.length > 0 && shown.length > 0)
+        print(paint('dim', '  and, by what the other positions show of the noise:'));
+      for (const result of changed) show(result);
+    },
+    clear: status.clear,
   };
 }
 
 function header(): void {
   const width = tokenColumns();
   const number = (text: string) => cell(text, NUMBER, 'right');
-  const line = `  ${cell('#', 3, 'right')}  ${cell('token', width)}${number('distance')} ${number('radius')}  ${cell('runner-up', width)}${number('distance')}${number('margin')}${cell('tried', 7, 'right')}`;
+  const numbers = `${number('distance')}${number('radius')}${number('margin')}`;
+  const line = `  ${cell('#', 3, 'right')}  ${cell('token', width)}${numbers}  ${cell('', BAR)}${cell('tried', TRIED, 'right')}  runner-up`;
   print(paint('dim', line));
 }
 
-function row(
-  { position, verdict, token, distance, radius, runnerUp, margin, candidates }: PositionResult,
-  name: (token: number) => string,
-): string {
+function row(result: PositionResult, name: (token: number) => string): string {
+  const { position, verdict, token, distance, radius, runnerUp, candidates } = result;
   const width = tokenColumns();
-  const number = (value: number | undefined) => cell(value === undefined ? '' : significant(value), NUMBER, 'right');
-  const rival = cell(runnerUp ? name(runnerUp.token) : '', width);
+  const number = (text: string) => cell(text, NUMBER, 'right');
   return [
     `${paint(COLOURS[verdict], MARKS[verdict])} ${cell(String(position), 3, 'right')}  `,
     paint('bold', cell(name(token), width)),
-    `${number(distance)} ${paint('dim', number(radius))}  `,
-    paint('dim', rival),
-    `${number(runnerUp?.distance)}${number(margin)}${cell(count(candidates), 7, 'right')}`,
+    number(significant(distance)),
+    paint('dim', number(significant(radius))),
+    number(marginText(result)),
+    '  ',
+    paint(COLOURS[verdict], cell(bar(certainty(result), BAR), BAR)),
+    cell(count(candidates), TRIED, 'right'),
+    paint('dim', runnerUp ? `  ${cut(name(runnerUp.token), width)}` : ''),
   ].join('');
 }
+
+/** The margin of a position; `≥` before a bound, `–` where noise leaves none. */
+export function marginText(result: PositionResult): string {
+  const { margin } = result;
+  if (margin === undefined) return '';
+  if (!isBound(result)) return significant(margin);
+  return margin > 0 ? `≥${significant(margin)}` : '–';
+}
+
+/** The text of an inversion, or its token ids where there is no tokenizer, as it may go to a terminal. */
+export const recoveredText = ({ text, tokens }: Inversion): string =>
+  text === undefined ? tokens.join(',') : printable(text);
 
 /** What came of an inversion, in a few lines: the text, the verdict and what to do about it, the cost. */
 export function summary(result: Inversion, model: LoadedModel, stopped: boolean): string {
   const { forwardEquivalents, candidates, seconds } = result.cost;
-  const text = result.text === undefined ? result.tokens.join(',') : printable(result.text);
+  const cost = `cost: ${forwardEquivalents.toFixed(2)} forward passes of the prompt, ${counted(candidates, 'row')} evaluated, ${duration(seconds)} on ${model.context.adapter.name}`;
   return [
     '',
-    paint('bold', wrap(text, columns(), '  ')),
+    paint('bold', wrap(recoveredText(result), columns(), '  ')),
     '',
     ...verdictLines(result, model, stopped).map((line) => wrap(line, columns(), '  ')),
-    paint(
-      'dim',
-      wrap(
-        `cost: ${forwardEquivalents.toFixed(1)} forward passes of the prompt, ${counted(candidates, 'candidate')}, ${duration(seconds)} on ${model.context.adapter.name}`,
-        columns(),
-        '  ',
-      ),
-    ),
+    paint('dim', wrap(cost, columns(), '  ')),
   ].join('\n');
 }
 
+/** What the winners were compared with. */
+function scopeText({ scope, noise }: Inversion): string {
+  if (scope === 'vocabulary') return 'no other token of the vocabulary fits';
+  if (scope === 'evaluated') return 'no other token that was tried fits';
+  return `no other token could be ${noise > 0 ? 'as likely' : 'nearer'}, by the lens's calibration`;
+}
+
 function verdictLines(result: Inversion, model: LoadedModel, stopped: boolean): string[] {
-  const { positions, length, exact } = result;
-  if (exact) {
-    const scope = result.scope === 'vocabulary' ? 'no other token of the vocabulary fits' : 'no rival tried fits';
-    return [`${paint('green', 'EXACT')}: ${counted(length, 'token')}, each within its radius; ${scope}.`];
-  }
+  const { positions, length, exact, noise } = result;
   const lines: string[] = [];
   const at = (verdict: Verdict) => positions.filter((position) => position.verdict === verdict);
   const ambiguous = at('ambiguous');
   const missing = at('not found');
-  if (stopped) {
+  if (exact) {
+    lines.push(
+      `${paint('green', 'EXACT')}: ${counted(length, 'token')}, each within its radius; ${scopeText(result)}.`,
+    );
+  }
+  if (stopped && positions.length < length) {
     lines.push(`${paint('yellow', 'STOPPED')} after ${positions.length} of ${counted(length, 'position')}.`);
   }
   if (ambiguous.length > 0) {
-    lines.push(
-      `${paint('yellow', 'AMBIGUOUS')} at ${places(ambiguous)}: more than one token fits as well as rounding lets us see. ` +
-        'States stored in f32 tell more apart.',
-    );
+    const cure =
+      noise > 0
+        ? 'Less noise tells more apart.'
+        : 'States stored in f32 tell more apart; so do --noise and --dtype-noise, where you know what was done to them.';
+    lines.push(`${paint('yellow', 'AMBIGUOUS')} at ${places(ambiguous)}: ${reasonOf(ambiguous[0])}. ${cure}`);
   }
   if (missing.length > 0) {
     const { token, text } = missing[0];
     const shown = text === undefined ? `#${token}` : quoted(text, true);
+    lines.push(`${paint('red', 'NOT FOUND')} at ${places(missing)}: ${reasonOf(missing[0])}; the nearest is ${shown}.`);
+  }
+  const fits = positions.some(({ verdict }) => verdict === 'accepted');
+  if (positions.length > 0 && (missing.length > 0 || !fits)) {
     lines.push(
-      `${paint('red', 'NOT FOUND')} at ${places(missing)}: no token fits, the nearest is ${shown}. ` +
-        `Are the states of this model (${printable(model.name)}), of layer ${result.layer} (--layer), and from the first token on?`,
+      `Are the states of this model (${printable(model.name)}), of layer ${result.layer} (--layer), and from the first token on?`,
     );
   }
   const last = positions.at(-1);
@@ -134,8 +184,13 @@ function verdictLines(result: Inversion, model: LoadedModel, stopped: boolean): 
     lines.push(`The search ended at position ${last.position}: ${left} not tried.`);
   }
   if (positions.length === 0 && !stopped) lines.push('Nothing was recovered.');
+  if (noise > 0) lines.push(`Noise of ${noiseLevel(noise)} of the RMS is allowed for.`);
   return lines;
 }
+
+/** Why a position is not accepted, to go on after. */
+const reasonOf = ({ reason, verdict }: PositionResult): string =>
+  printable((reason ?? (verdict === 'not found' ? 'no token fits' : 'more than one token fits')).replace(/\.$/, ''));
 
 function places(positions: readonly PositionResult[]): string {
   const numbers = positions.map(({ position }) => position);

@@ -4,9 +4,11 @@ import { fail, surviveLostOutput } from './failure.ts';
 import { addGenerate } from './generate.ts';
 import { addInfo } from './info.ts';
 import { addInvert } from './invert.ts';
+import { addLens } from './lens.ts';
 import { packageVersion } from './package.ts';
 import { addSelftest } from './selftest.ts';
 import { addStates } from './states.ts';
+import { addSweep } from './sweep.ts';
 import { addTrain } from './train.ts';
 
 const HELP = `
@@ -19,7 +21,7 @@ Exit codes: 0 done, 1 negative result, 2 bad input, 70 a bug of preimage,
 130 stopped by Ctrl-C (129 by SIGHUP, 143 by SIGTERM; what is found is kept),
 141 nobody reads the output.
 Environment: PREIMAGE_ADAPTER, PREIMAGE_DEBUG, HF_TOKEN, HF_ENDPOINT, NO_COLOR,
-XDG_CACHE_HOME (downloads are kept in its folder preimage).`;
+XDG_CACHE_HOME (downloads and lenses are kept in its folder preimage).`;
 
 const program = new Command('preimage')
   .description('Find the input: recover a prompt, exactly, from the hidden states of a language model.')
@@ -35,6 +37,8 @@ addSelftest(program);
 addGenerate(program);
 addStates(program);
 addInvert(program);
+addSweep(program);
+addLens(program);
 addTrain(program);
 
 surviveLostOutput();

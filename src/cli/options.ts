@@ -57,3 +57,14 @@ export function tokenIds(text: string): number[] {
   if (ids.every((id) => /^\d+$/.test(id))) return ids.map(Number);
   throw new InvalidArgumentError('It must be token ids with commas between them, such as 5,17,3.');
 }
+
+/** Layers as a command is given them: numbers, or all there are. */
+export type Layers = readonly number[] | 'all';
+
+/** Parser of layers: `all`, or `1,3,6`. */
+export function layerList(text: string): Layers {
+  if (text === 'all') return 'all';
+  const layers = text.split(',').map((part) => part.trim());
+  if (layers.every((layer) => /^\d{1,4}$/.test(layer))) return [...new Set(layers.map(Number))];
+  throw new InvalidArgumentError('It must be all, or layers with commas between them, such as 1,3,6.');
+}

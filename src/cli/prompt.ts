@@ -1,5 +1,5 @@
 import { InputError } from '../errors.ts';
-import { type LoadedModel, requireTokenizer } from '../model/load.ts';
+import { type ModelFiles, requireTokenizer } from '../model/load.ts';
 import { checkIds } from '../model/model.ts';
 
 /**
@@ -7,7 +7,7 @@ import { checkIds } from '../model/model.ts';
  * @throws InputError unless exactly one was given, and the model can run it.
  */
 export function promptIds(
-  model: LoadedModel,
+  model: Pick<ModelFiles, 'name' | 'config' | 'tokenizer'>,
   text: string | undefined,
   ids: readonly number[] | undefined,
 ): Uint32Array {

@@ -4,7 +4,7 @@ import { openSource } from '../io/open.node.ts';
 import { type LoadedModel, largestBinding, loadModel, type ModelFiles, openModel } from '../model/load.ts';
 import { warmUp } from '../model/warm-up.ts';
 import type { SharedOptions } from './options.ts';
-import { progressBar, warn } from './terminal.ts';
+import { note, progressBar, warn } from './terminal.ts';
 import { byteSize } from './text.ts';
 
 /** Progress is for people: not for machines, and not for those who asked for quiet. */
@@ -48,20 +48,35 @@ export async function withContext<T>(
 }
 
 /** Runs `work` with the model that the options name, ready on their adapter, and frees both. */
-export async function withModel<T>(options: SharedOptions, work: (model: LoadedModel) => Promise<T>): Promise<T> {
-  return withFiles(options, (files) =>
-    withContext(
-      options,
-      async (context) => {
-        for (const warning of files.config.warnings) warn(warning);
-        const bar = progressBar('loading weights', isChatty(options), byteSize);
-        const model = await loadModel(context, files, bar.update).finally(bar.stop);
-        const kernels = progressBar('compiling kernels', isChatty(options), String);
-        await warmUp(model, kernels.update).finally(kernels.stop);
-        return work(model);
-      },
-      largestBinding(files.config),
-    ),
+export async function withModel<T>(
+  options: SharedOptions,
+  work: (model: LoadedModel) => Promise<T>,
+  warm?: typeof warmUp,
+): Promise<T> {
+  return withFiles(options, (files) => withLoaded(options, files, work, warm));
+}
+
+/**
+ * As `withModel`, with files that are open already.
+ * @param warm Compiles what `work` will run.
+ */
+export async function withLoaded<T>(
+  options: SharedOptions,
+  files: ModelFiles,
+  work: (model: LoadedModel) => Promise<T>,
+  warm: typeof warmUp = warmUp,
+): Promise<T> {
+  return withContext(
+    options,
+    async (context) => {
+      for (const warning of files.config.warnings) warn(warning);
+      const bar = progressBar('loading weights', isChatty(options), byteSize);
+      const model = await loadModel(context, files, bar.update).finally(bar.stop);
+      const kernels = progressBar('compiling kernels', isChatty(options), String);
+      await warm(model, kernels.update).finally(kernels.stop);
+      return work(model);
+    },
+    largestBinding(files.config),
   );
 }
 
@@ -96,6 +111,11 @@ export async function interruptible(
   try {
     const code = await work(controller.signal);
     return stopped ?? code;
+  } catch (error) {
+    // Work with nothing to show for it ends by throwing the signal's reason.
+    if (stopped === undefined || error !== controller.signal.reason) throw error;
+    note('Stopped before there was anything to show.');
+    return stopped;
   } finally {
     for (const name of STOPS) process.off(name, stop);
     process.stdout.off('error', onOutputError);

@@ -45,6 +45,14 @@ export function quoted(text: string, visible = false): string {
 
 const spellOut = (character: string): string => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 
+const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+
+/** A bar that fills a share (0 to 1) of `columns`, to an eighth of a column. */
+export function bar(share: number, columns: number): string {
+  const eighths = Math.round(8 * columns * Math.min(Math.max(share, 0), 1));
+  return '█'.repeat(Math.floor(eighths / 8)) + EIGHTHS[eighths % 8];
+}
+
 /** Three significant digits: `0.00123`, `4.1e-6`. */
 export function significant(value: number): string {
   if (value === 0 || !Number.isFinite(value)) return String(value);

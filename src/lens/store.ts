@@ -44,20 +44,21 @@ export async function lensesOf(
       for (const lens of await readAll(file, wanted, digest, model.config.width)) lenses.set(lens.layer, lens);
     };
     await load(model.open(LENS_FILE), layers.filter(isMissing));
-    for (const layer of layers.filter(isMissing)) await load(cache?.open(keyOf(digest, layer)), [layer]);
+    for (const layer of layers.filter(isMissing)) await load(cache?.open(lensKey(digest, layer)), [layer]);
     const missing = [...new Set(layers)].filter(isMissing);
     if (missing.length > 0) {
       if (missing.some((layer) => layer > 0)) onFit?.(missing);
       for (const lens of await fitLens(model, missing, fit)) {
         lenses.set(lens.layer, lens);
-        await keep(cache, keyOf(digest, lens.layer), encodeLenses([lens], digest), onCacheError);
+        await keep(cache, lensKey(digest, lens.layer), encodeLenses([lens], digest), onCacheError);
       }
     }
   }
   return layers.map((layer) => lenses.get(layer)!);
 }
 
-const keyOf = (digest: string, layer: number): string => `lens/${digest}/${layer}.safetensors`;
+/** Where a cache keeps the lens of a layer of the model with this digest. */
+export const lensKey = (digest: string, layer: number): string => `lens/${digest}/${layer}.safetensors`;
 
 /** The lenses wanted that a file holds; it is closed. One that cannot be opened or read, as when offline, holds none. */
 async function readAll(

@@ -1,4 +1,5 @@
 import { InputError } from '../errors.ts';
+import type { AdapterKind } from '../gpu/adapter.ts';
 import { lensesOf } from '../lens/store.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { LoadedModel } from '../model/load.ts';
@@ -34,8 +35,8 @@ export type Inverted = { readonly record: StateRecord } & (
   | { readonly error: InputError; readonly inversion?: undefined }
 );
 
-/** Rows of prompts that are inverted side by side. */
-const ROWS_AT_ONCE = 4096;
+/** Rows of prompts that are inverted side by side: enough to fill the adapter, few enough to hear of often. */
+const ROWS_AT_ONCE: Readonly<Record<AdapterKind, number>> = { cpu: 640, hardware: 8192 };
 
 /**
  * Inverts records of any lengths, many side by side on the GPU; they may come one after another, as from a file.
@@ -78,7 +79,7 @@ export async function* invertMany(
     longest = Math.max(longest, lengthOf(record));
     const fits =
       batch.length < inverter.promptsAtOnce(longest) &&
-      (batch.length + 1) * longest <= ROWS_AT_ONCE &&
+      (batch.length + 1) * longest <= ROWS_AT_ONCE[model.context.adapter.kind] &&
       batch.every(({ layer }) => layer === record.layer);
     if (!fits) {
       yield* run();

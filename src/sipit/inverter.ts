@@ -5,10 +5,10 @@ import { createScorer } from '../lens/scorer.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { newPositionMap } from '../model/position-map.ts';
 import { costMeter } from './cost.ts';
-import { calibrate } from './decision.ts';
+import { calibrate, reachOf } from './decision.ts';
 import { givenNoise } from './noise.ts';
 import { type Bench, type Run, runRounds } from './rounds.ts';
-import { type Geometry, recover } from './speculate.ts';
+import { type Geometry, type Recovered, recover } from './speculate.ts';
 import type { Inversion, InvertOptions, Noise, PositionResult, StateRecord } from './types.ts';
 
 /** Inverts states of one layer of one model, many prompts at once. */
@@ -19,6 +19,11 @@ export interface Inverter {
    * @param records Of this layer, already checked; about `promptsAtOnce` of them.
    */
   invert(records: readonly StateRecord[], options?: InvertOptions): Promise<Inversion[]>;
+  /**
+   * What noise costs here: tokens that, at a position, may be as near as the true one, on average. Each is a row to try; beyond
+   * `MOST_RIVALS` they are left, and positions come out ambiguous.
+   */
+  readonly expectedRivals: number;
   /** How many prompts of some length fit the memory and the batch. */
   promptsAtOnce(length: number): number;
   dispose(): void;
@@ -26,6 +31,8 @@ export interface Inverter {
 
 const DEFAULT_BATCH = 1024;
 const MOST_PROMPTS = 64;
+/** Tokens that `expectedRivals` looks at. */
+const FORECAST = 64;
 /** Keys and values of all slots together. */
 const CACHE_BYTES = 2 ** 29;
 
@@ -52,19 +59,16 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
 
   return {
     layer,
+    expectedRivals: expectedRivals(),
     promptsAtOnce(length) {
       const bytes = 8 * length * config.width * Math.max(layer, 1);
       return Math.max(1, Math.min(MOST_PROMPTS, Math.floor(CACHE_BYTES / bytes)));
     },
     async invert(records, { batch = DEFAULT_BATCH, prove = false, signal, onPosition, onCandidates } = {}) {
-      const named = (result: PositionResult): PositionResult => ({
-        ...result,
-        ...(tokenizer && { text: tokenizer.token(result.token) }),
-      });
       const capacity = Math.max(...records.map(lengthOf));
       const map = newPositionMap(model, layer, { slots: records.length, capacity });
       const bench: Bench = { model, map, first, rest, batch };
-      const runs = records.map((record): Run<PositionResult[]> => {
+      const runs = records.map((record): Run<Recovered> => {
         const task = {
           record,
           geometry,
@@ -78,7 +82,7 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
       });
       try {
         const all = await runRounds(bench, runs);
-        return all.map((positions, i) => summarize(positions.map(named), runs[i]));
+        return all.map((recovered, i) => summarize(recovered, runs[i]));
       } finally {
         map.cache.dispose();
       }
@@ -89,7 +93,21 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
     },
   };
 
-  function summarize(positions: PositionResult[], { record, cost, seconds }: Run<PositionResult[]>): Inversion {
+  function expectedRivals(): number {
+    const { width, vocabularySize } = config;
+    const typical = rms * Math.sqrt(width); // norm of a state
+    const model = givenNoise(noise, { dtype: 'F32', layer, width }, calibration);
+    const reach = reachOf(model, model.level * typical, typical, width).likely / lens.rest.kappa;
+    const tokens = Array.from({ length: FORECAST }, (_, i) => Math.floor((i * vocabularySize) / FORECAST));
+    return tokens.reduce((sum, token) => sum + restRivals.within(token, reach).length, 0) / FORECAST;
+  }
+
+  function named(result: PositionResult): PositionResult {
+    return tokenizer ? { ...result, text: tokenizer.token(result.token) } : result;
+  }
+
+  function summarize({ positions: found, noise }: Recovered, { record, cost, seconds }: Run<Recovered>): Inversion {
+    const positions = found.map(named);
     const tokens = positions.map(({ token }) => token);
     const length = lengthOf(record);
     return {
@@ -99,7 +117,7 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
       layer,
       policy: 'speculative',
       scope: positions.every(({ candidates }) => candidates >= config.vocabularySize) ? 'vocabulary' : 'calibrated',
-      noise: level,
+      noise,
       positions,
       length,
       cost: {

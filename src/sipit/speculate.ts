@@ -35,13 +35,21 @@ const SCREENED = 16;
 const MOST_SCREENS = 3;
 /** Rivals tried without a second thought, and at most where noise explains what is seen. */
 const FEW_RIVALS = 16;
-const MOST_RIVALS = 512;
+export const MOST_RIVALS = 512;
 /** Tokens of a whole vocabulary that are tried before it can be stopped. */
 const SWEEP = 4096;
 /** Positions in a row that nothing fits, after which the states are not of this model and layer. */
 const HOPELESS = 3;
 /** Positions whose nearest tokens must be certain before noise that was not told of explains a distance. */
 const ESTIMATED_FROM = 3;
+
+/** What a recovery found. */
+export interface Recovered {
+  /** Those settled, in order. */
+  readonly positions: PositionResult[];
+  /** Level of the noise that the verdicts allow for: given, or estimated. */
+  readonly noise: number;
+}
 
 /** What is known of one position. */
 interface Position {
@@ -68,7 +76,7 @@ interface Position {
  *
  * The verifier is the model itself: the lens decides what is tried, and in which order.
  */
-export function* recover(task: Task): Recovery<PositionResult[]> {
+export function* recover(task: Task): Recovery<Recovered> {
   const { record, geometry, signal } = task;
   const { values, width: d } = record;
   const length = values.length / d;
@@ -106,7 +114,7 @@ export function* recover(task: Task): Recovery<PositionResult[]> {
   }
   if (task.prove) for (let t = 0; t < settled; t++) yield* evaluateAll(t);
   const noise = noiseSoFar();
-  return positions.slice(0, settled).map((_, t) => describe(t, noise));
+  return { positions: positions.slice(0, settled).map((_, t) => describe(t, noise)), noise: noise.level };
 
   function endOfWindow(from: number): number {
     let end = from;

@@ -2,6 +2,11 @@ import { FormatError, InputError } from '../errors.ts';
 import type { Checkpoint } from '../io/checkpoint.ts';
 import { quote } from '../io/json.ts';
 import { encodeSafetensors } from '../io/safetensors-writer.ts';
+import { isCentred } from './foreign-centred.ts';
+import { chooseLayer, type ToldSlab } from './foreign-choice.ts';
+import { AFTER_NORM, BEFORE_NORM, isAfterNorm } from './foreign-norm.ts';
+import { type RowTables, unpad } from './foreign-padding.ts';
+import { type ModelFacts, type Skipped, type Slab, survey, valuesOf } from './foreign-tensors.ts';
 import type { StateRecord } from './types.ts';
 
 /**
@@ -28,71 +33,226 @@ export function encodeStates(records: readonly StateRecord[]): Uint8Array<ArrayB
   return encodeSafetensors(tensors, { layer: String(first.layer), ...(first.model && { model: first.model }) });
 }
 
-/** Choices where a file leaves them open. */
-export interface ReadStatesOptions {
-  /** Takes the place of the metadata `layer`. */
+/** Choices where a file leaves them open, and what is known of the model. */
+export interface ReadStatesOptions extends ModelFacts {
+  /** Which layer; takes the place of the metadata `layer`. `auto`: what the file does not tell is left to a search. */
+  readonly layer?: number | 'auto';
+}
+
+/** A record as its file tells of it. What the file leaves open, `placeRecords` finds out with the model. */
+export interface FileRecord extends Omit<StateRecord, 'layer'> {
+  /** Absent only where `layer: 'auto'` was asked for and the file does not tell. */
   readonly layer?: number;
+  /** Where the file leaves it open: what `firstPosition` may be. It is the first of them, the likeliest. */
+  readonly firstPositions?: readonly number[];
 }
 
 /** The records of a states file, and what else it holds. */
-export interface StatesFile {
-  readonly records: readonly StateRecord[];
-  /** Tensors that are no records, and why. */
-  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+export interface StatesFile<R = FileRecord> {
+  readonly records: readonly R[];
+  /** Tensors and prompts that are no records, and why. */
+  readonly skipped: readonly Skipped[];
+  /** What was recognised and assumed, in sentences for the user. */
+  readonly notes: readonly string[];
+  /** The states are of a model without means, as TransformerLens makes it: load `centred` of its files to invert them. */
+  readonly isCentred: boolean;
 }
 
 /**
- * Reads every record of a states file: ours, or one of other software with [T, d] or [1, T, d] float tensors under any
- * names. Records come in the order of their numbers, then names. Where the matrices differ in width (attention masks,
- * positions), those of the largest matrix's width are taken.
+ * Reads every record of a states file: ours, or one of other software. Records come in the order of the numbers in the
+ * tensors' names, then of the batch.
  *
- * @throws InputError when the layer is neither in the file nor given; FormatError when there is no such tensor.
+ *   - Float tensors [T, d] or [B, T, d] under any names, of one layer. Where they differ in width, the model's is taken,
+ *     else that of the largest.
+ *   - Layers by name: transformers' `hidden_states.3`, `layer_3`, one stack [layers, B, T, d]; TransformerLens'
+ *     `blocks.2.hook_resid_post`; modules' `transformer.h.2.output`. The states after the final norm that transformers
+ *     puts last are told by their numbers, and refused.
+ *   - Batches, padded on either side, with `attention_mask` and `position_ids` beside them: a record `name[b]` each.
+ *
+ * @throws InputError when the layer is neither in the file nor given, or several are; when tensors contradict each other;
+ * for states after the final norm. FormatError when there are no states.
  */
+export async function readStates(
+  file: Checkpoint,
+  options?: ReadStatesOptions & { readonly layer?: number },
+): Promise<StatesFile<FileRecord & StateRecord>>;
+export async function readStates(file: Checkpoint, options: ReadStatesOptions): Promise<StatesFile>;
 export async function readStates(file: Checkpoint, options: ReadStatesOptions = {}): Promise<StatesFile> {
-  const layer = options.layer ?? layerOf(file);
+  const { lnF, layers } = options;
+  const { slabs: all, tables, skipped: others } = await survey(file, options);
+  const skipped = [...others];
+  const notes: string[] = [];
+  const ofWidth = slabsOfOneWidth(all, lnF?.weight.length, skipped);
+  if (ofWidth.length === 0) throw noStates(file, skipped);
+
+  const read = (slab: Slab) => recordsOf(file, slab, tables);
+  const isNormed = ({ values }: FileRecord) => lnF !== undefined && isAfterNorm(values, lnF);
+  const told = ofWidth.filter((slab): slab is ToldSlab => slab.told !== undefined);
+  let layer: number | undefined;
+  let slabs: readonly Slab[] = ofWidth;
+  if (told.length > 0) {
+    for (const { name, told } of ofWidth)
+      if (!told) skipped.push({ name, reason: "its name tells no layer, others' do" });
+    const choice = await chooseLayer(file.name, told, {
+      layer: options.layer,
+      saved: savedLayer(file),
+      layers,
+      isAfterNorm: async (slab) => (await read(slab)).records.some(isNormed),
+    });
+    ({ slabs, layer } = choice);
+    notes.push(...choice.notes);
+  } else {
+    layer = typeof options.layer === 'number' ? options.layer : savedLayer(file);
+    if (layer === undefined && options.layer !== 'auto') throw unknownLayer(file);
+  }
+
+  const records: FileRecord[] = [];
+  const kept: { readonly group: string; readonly name: string; readonly records: readonly FileRecord[] }[] = [];
+  for (const slab of slabs) {
+    const found = await read(slab);
+    skipped.push(...found.skipped);
+    const twin = slab.told && kept.find(({ group }) => group === slab.told!.group);
+    if (twin) {
+      expectSame(slab.name, found.records, twin.name, twin.records);
+      skipped.push({ name: slab.name, reason: `it holds the same states as ${twin.name}` });
+      continue;
+    }
+    if (slab.told) kept.push({ group: slab.told.group, name: slab.name, records: found.records });
+    records.push(...found.records);
+    if (found.note) notes.push(found.note);
+  }
+  if (records.length === 0) throw noStates(file, skipped);
+  const normed = records.filter(isNormed);
+  if (normed.length === records.length) {
+    throw new InputError(`${quote(records[0].name!)} in ${file.name}: ${AFTER_NORM}.`, BEFORE_NORM);
+  }
+  for (const { name } of normed) skipped.push({ name: name!, reason: AFTER_NORM });
   const model = file.metadata.get('model');
-  const skipped: { name: string; reason: string }[] = [];
-  const matrices: Matrix[] = [];
-  for (const [name, { dtype, shape }] of [...file.tensors].sort(([a], [b]) => byNumber.compare(a, b))) {
-    const matrix = shape.length === 3 && shape[0] === 1 ? shape.slice(1) : shape;
-    if (!isFloat(dtype)) skipped.push({ name, reason: `it holds ${dtype}, not floats` });
-    else if (matrix.length !== 2) skipped.push({ name, reason: `its shape is [${shape}], not [T, d] or [1, T, d]` });
-    else matrices.push({ name, dtype, rows: matrix[0], width: matrix[1] });
-  }
-  const [largest] = [...matrices].sort((a, b) => b.rows * b.width - a.rows * a.width);
-  if (!largest) {
-    const some = skipped.slice(0, 5).map(({ name, reason }) => `; ${quote(name)}: ${reason}`);
-    throw new FormatError(
-      `${file.name} holds no states${some.join('')}.`,
-      'Save the residual states of one layer as one float tensor [T, d], one row for each position.',
-    );
-  }
-  const records: StateRecord[] = [];
-  for (const { name, dtype, width } of matrices) {
-    if (width === largest.width) records.push({ name, layer, dtype, model, width, values: await file.float32(name) });
-    else skipped.push({ name, reason: `its rows have ${width} values, those of ${largest.name} ${largest.width}` });
-  }
-  return { records, skipped };
+  // One row may have no mean by chance.
+  const isCentredAll =
+    records.some(({ values, width }) => values.length > width) &&
+    records.every(({ values, width }) => isCentred(values, width));
+  if (isCentredAll) notes.push(CENTRED);
+  const good = records.filter((record) => !normed.includes(record));
+  return {
+    records: good.map((record) => ({
+      ...record,
+      ...(layer !== undefined && { layer }),
+      ...(model !== undefined && { model }),
+    })),
+    skipped,
+    notes: [...new Set(notes)],
+    isCentred: isCentredAll,
+  };
 }
 
-interface Matrix {
-  readonly name: string;
-  readonly dtype: StateRecord['dtype'];
-  readonly rows: number;
-  readonly width: number;
+const CENTRED =
+  'Every row has mean 0, as TransformerLens makes them by default (center_writing_weights): these are states of the model centred in the same way, not of the model as published, which from_pretrained_no_processing loads.';
+
+/** Those of the model's width if there are any, else of the largest's; the others are skipped. */
+function slabsOfOneWidth(slabs: readonly Slab[], wanted: number | undefined, skipped: Skipped[]): Slab[] {
+  const size = ({ batch, rows, width }: Slab) => batch * rows * width;
+  const [largest] = slabs.toSorted((a, b) => size(b) - size(a));
+  const model = slabs.find(({ width }) => width === wanted) ?? largest;
+  return slabs.filter(({ name, width }) => {
+    if (width === model.width) return true;
+    skipped.push({ name, reason: `its rows have ${width} values, those of ${model.name} ${model.width}` });
+    return false;
+  });
 }
 
-const byNumber = new Intl.Collator('en', { numeric: true });
-
-function isFloat(dtype: string): dtype is StateRecord['dtype'] {
-  return ['F64', 'F32', 'F16', 'BF16'].includes(dtype);
+/** The prompts of a slab: all its rows, or those that its mask shows. */
+async function recordsOf(
+  file: Checkpoint,
+  slab: Slab,
+  tables: RowTables,
+): Promise<{ records: FileRecord[]; skipped: Skipped[]; note?: string }> {
+  const { name, dtype, batch, rows, width } = slab;
+  const { prompts, mask } = await unpad(file, slab, tables);
+  const values = await valuesOf(file, slab);
+  const records: FileRecord[] = [];
+  const skipped: Skipped[] = [];
+  prompts.forEach((prompt, b) => {
+    const record = batch === 1 ? name : `${name}[${b}]`;
+    if (!prompt) {
+      skipped.push({ name: record, reason: `${mask!.name} hides all of its rows` });
+      return;
+    }
+    const { begin, end, firstPositions } = prompt;
+    const [firstPosition] = firstPositions;
+    records.push({
+      name: record,
+      dtype,
+      width,
+      values: values.slice((b * rows + begin) * width, (b * rows + end) * width),
+      ...(firstPosition > 0 && { firstPosition }),
+      ...(firstPositions.length > 1 && { firstPositions }),
+    });
+  });
+  return { records, skipped, note: noteOn(slab, prompts, mask?.name, records) };
 }
 
-function layerOf(file: Checkpoint): number {
-  const text = file.metadata.get('layer');
-  if (text !== undefined && /^\d+$/.test(text)) return Number(text);
+function noteOn(
+  { name, batch, rows }: Slab,
+  prompts: Awaited<ReturnType<typeof unpad>>['prompts'],
+  mask: string | undefined,
+  records: readonly FileRecord[],
+): string | undefined {
+  if (mask === undefined) {
+    if (batch === 1) return undefined;
+    return `${quote(name)} is taken as ${batch} prompts of ${rows} tokens: no attention_mask beside it tells of padding.`;
+  }
+  const left = prompts.some((prompt) => prompt && prompt.begin > 0);
+  const right = prompts.some((prompt) => prompt && prompt.end < rows);
+  if (!left && !right) return undefined;
+  const sides = [left && 'left', right && 'right'].filter(Boolean).join(' and the ');
+  const isOpen = records.some(({ firstPositions }) => firstPositions);
+  const open = isOpen
+    ? ' Whether positions count the padding is not told: a plain forward does, generate() does not.'
+    : '';
+  return `${quote(mask)} shows padding on the ${sides}, which is cut off.${open}`;
+}
+
+/** @throws InputError unless two tensors that tell the same layer hold the same states. */
+function expectSame(
+  name: string,
+  records: readonly FileRecord[],
+  otherName: string,
+  others: readonly FileRecord[],
+): void {
+  const isSame =
+    records.length === others.length &&
+    records.every(({ values }, r) => {
+      const other = others[r].values;
+      // Enough for one of them in bf16.
+      const near = (value: number, i: number) =>
+        Math.abs(value - other[i]) <= 2 ** -8 * Math.abs(other[i]) || value === other[i];
+      return values.length === other.length && values.every(near);
+    });
+  if (isSame) return;
   throw new InputError(
-    `${file.name} does not say which layer its states are of${text === undefined ? '' : ` ("${text}")`}.`,
-    'Pass --layer N (0 = embedding, L = after the last block, before the final LayerNorm).',
+    `${quote(name)} and ${quote(otherName)} are named as states of one layer, but differ.`,
+    'Save only one of them, or name them after what they are.',
+  );
+}
+
+function savedLayer(file: Checkpoint): number | undefined {
+  const text = file.metadata.get('layer');
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+function noStates(file: Checkpoint, skipped: readonly Skipped[]): FormatError {
+  const some = skipped.slice(0, 5).map(({ name, reason }) => `; ${quote(name)}: ${reason}`);
+  return new FormatError(
+    `${file.name} holds no states${some.join('')}.`,
+    'Save the residual states of one layer as one float tensor [T, d], one row for each position.',
+  );
+}
+
+function unknownLayer(file: Checkpoint): InputError {
+  const text = file.metadata.get('layer');
+  return new InputError(
+    `${file.name} does not say which layer its states are of${text === undefined ? '' : ` (${quote(text)})`}.`,
+    'Pass --layer N (0 = embedding, L = after the last block, before the final LayerNorm), or --layer auto to try them all.',
   );
 }

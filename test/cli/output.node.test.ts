@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkOutputs } from '../../src/cli/output.ts';
+import { newResults } from '../../src/cli/results-file.ts';
 
 let folder: string;
 const at = (name: string) => join(folder, name);
@@ -41,4 +43,10 @@ describe('refused before any work is done, by force too', () => {
   test.skipIf(process.getuid?.() === 0)('a file in a folder that may not be written', async () => {
     await expect(checkOutputs(['/etc/preimage'], [], true)).rejects.toThrow(/could not be written.*permission/);
   });
+});
+
+test.runIf(existsSync('/dev/full'))('results on a full disk are an error with its cure', async () => {
+  const results = newResults('/dev/full');
+  await expect(results.append({ text: 'lost' })).rejects.toThrow(/no space left on device. Free space/);
+  await results.close();
 });

@@ -43,7 +43,8 @@ export async function buildCommandLine(): Promise<CommandLine> {
   function start(args: readonly string[], env: Record<string, string> = {}, out: 'pipe' | number = 'pipe') {
     const child = spawn(process.execPath, [program, ...args], {
       cwd: folder,
-      env: { ...process.env, ...env },
+      // A cache of its own: what is kept there is what the tests have kept.
+      env: { ...process.env, XDG_CACHE_HOME: join(folder, 'cache'), ...env },
       stdio: ['pipe', out, 'pipe'],
     });
     const result = new Promise<Result>((resolve, reject) => {
