@@ -1,4 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createNodeContext } from '../src/gpu/context.node.ts';
 import { folderCache } from '../src/io/cache.node.ts';
@@ -40,6 +43,7 @@ interface Cell {
  *   node bench/run.mjs bench/invert.ts growth           length of the prompt, and prompts at once
  *   node bench/run.mjs bench/invert.ts model FOLDER [share]    a model without tokenizer: sampled and random ids
  *   node bench/run.mjs bench/invert.ts hashed [layers]    GPT-2 small's real size, hashed weights, T 20; fits its lens first
+ *   node bench/run.mjs bench/invert.ts peer PYTHON [count]    beside the published algorithm in PyTorch, one run after another
  *   node bench/run.mjs bench/invert.ts states FILE PROMPTS.json [bf16|f16]    states made elsewhere
  */
 export async function main([group = 'exact', ...args]: readonly string[]): Promise<void> {
@@ -49,6 +53,7 @@ export async function main([group = 'exact', ...args]: readonly string[]): Promi
     growth,
     model,
     hashed,
+    peer,
     states,
   };
   await groups[group](args);
@@ -233,6 +238,60 @@ async function hashed([layers = '1,6,12']: readonly string[]): Promise<void> {
     prompts: randomPrompts(5, 20, everyToken(loaded)),
   }));
   await report(loaded, cells);
+}
+
+/** One prompt at a time, as the peer does it; and all together. */
+async function peer([python, count = '10']: readonly string[]): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'preimage-peer-'));
+  const loaded = await open();
+  const prompts = textPrompts(loaded)(Number(count), 20);
+  writeFileSync(join(folder, 'prompts.json'), JSON.stringify(prompts.map((prompt) => [...prompt])));
+  const rows: (string | number)[][] = [];
+  for (const layer of [1, 3, 6]) {
+    const output = join(folder, 'peer.json');
+    const script = fileURLToPath(new URL('peers/published_sipit.py', import.meta.url));
+    const weights = fileURLToPath(new URL('../weights', import.meta.url));
+    const options = [
+      '--layer',
+      String(layer),
+      '--policy',
+      'gradient',
+      '--threads',
+      String(cpus().length),
+      '-o',
+      output,
+    ];
+    execFileSync(python, [script, weights, join(folder, 'prompts.json'), ...options], { stdio: 'ignore' });
+    const theirs: { exact: boolean; forwardEquivalents: number; seconds: number }[] = JSON.parse(
+      readFileSync(output, 'utf8'),
+    ).prompts;
+    const records = await recordsOf(loaded, { name: '', layer, prompts });
+    await collect(loaded, records.slice(0, 1), {});
+    const started = performance.now();
+    const ours: Inversion[] = [];
+    for (const record of records) ours.push(...(await collect(loaded, [record], {})));
+    const alone = (performance.now() - started) / 1000 / records.length;
+    const again = performance.now();
+    await collect(loaded, records, {});
+    const together = (performance.now() - again) / 1000 / records.length;
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const [work, seconds] = [mean(theirs.map((one) => one.forwardEquivalents)), mean(theirs.map((one) => one.seconds))];
+    const own = mean(ours.map(({ cost }) => cost.forwardEquivalents));
+    const right = ours.filter(({ exact, tokens }, i) => exact && tokens.join() === prompts[i].join()).length;
+    rows.push([
+      layer,
+      `${theirs.filter(({ exact }) => exact).length} / ${right} of ${prompts.length}`,
+      `${work.toFixed(0)} / ${own.toFixed(2)}`,
+      (work / own).toFixed(0),
+      `${(1000 * seconds).toFixed(0)} / ${(1000 * alone).toFixed(0)} / ${(1000 * together).toFixed(0)}`,
+      `${(seconds / alone).toFixed(1)} / ${(seconds / together).toFixed(1)}`,
+    ]);
+    console.error(rows.at(-1)?.join('  '));
+  }
+  const header = ['layer', 'exact: peer / ours', 'forward equivalents: peer / ours', 'ratio'];
+  console.log(table([...header, 'ms a prompt: peer / ours alone / together', 'times as fast'], rows));
+  rmSync(folder, { recursive: true });
+  loaded.context.destroy();
 }
 
 async function states([file, prompts, run]: readonly string[]): Promise<void> {

@@ -4,7 +4,7 @@
 
 prompts.json is a list of lists of token ids. Needs torch and transformers; no part of the package or of its tests.
 
-Faithful to the paper and to its code:
+Faithful to the algorithm as the paper and its readers describe it (the authors' code was not at hand):
 - the states of every position of one layer are given; the tokens are recovered from the first to the last;
 - gradient policy: a proxy embedding starts at the row of a random token; per candidate one descent step on
   1/2 |F(e) - h|^2 (gradient norm clipped to 1, step size 1), then the untried token whose row is nearest to the proxy;

@@ -25,7 +25,7 @@ export interface LinearLens {
 /** The lens of one layer. The first position sees nothing but itself and has a lens of its own. */
 export interface LayerLens {
   readonly layer: number;
-  /** Root mean square of the states' elements, the unit of noise levels. */
+  /** Root mean square of the states' elements behind the first position, the unit of noise levels. */
   readonly rms: number;
   readonly first: LinearLens;
   readonly rest: LinearLens;

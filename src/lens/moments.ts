@@ -25,7 +25,7 @@ export async function crossProduct(
       for (let begin = first; begin < Math.min(first + 8 * BLOCK, n); begin += BLOCK) {
         const end = Math.min(begin + BLOCK, n);
         const block = upload(context, x.subarray(begin * a, end * a), [end - begin, a]);
-        const other = upload(context, y.subarray(begin * b, end * b), [end - begin, b]);
+        const other = y === x ? block : upload(context, y.subarray(begin * b, end * b), [end - begin, b]);
         products.push(matmul(block, other, { transposeA: true }));
       }
       return products;

@@ -1,10 +1,10 @@
 import { InputError } from '../errors.ts';
-import { capture, type HookPoint } from '../model/hooks.ts';
+import { capture, type HookPoint, type Hooks } from '../model/hooks.ts';
 import { countFrom, type LanguageModel } from '../model/model.ts';
-import { newPositionMap, type PositionMap } from '../model/position-map.ts';
+import { newPositionMap } from '../model/position-map.ts';
 import { softmax } from '../ops/softmax.ts';
 import { seededRandom } from '../reference/random.ts';
-import { readAll, share, type Tensor } from '../tensor/tensor.ts';
+import { readAll, type Tensor } from '../tensor/tensor.ts';
 
 /** Prompts of one length with their states: what a lens is fitted to. Rows stand prompt after prompt. */
 export interface Samples {
@@ -53,9 +53,10 @@ export async function randomSamples(model: LanguageModel, sampling: Sampling): P
       );
       const rows = ids.subarray(first * length, (first + count) * length);
       const segments = Array.from({ length: count }, (_, slot) => ({ slot, count: length }));
-      await collected.run(rows, positions, countFrom(first * length, count * length), (input, hooks) =>
-        map.extend(input, segments, hooks),
-      );
+      await collected.run(rows, positions, countFrom(first * length, count * length), (input, hooks) => {
+        map.extend(input, segments, hooks);
+        return undefined;
+      });
       onRows(count * length);
     } finally {
       map.cache.dispose();
@@ -69,7 +70,7 @@ export async function randomSamples(model: LanguageModel, sampling: Sampling): P
  * it, without any text. All grow in lockstep; the states are those of the sampling passes.
  */
 export async function selfSamples(model: LanguageModel, sampling: Sampling): Promise<Samples> {
-  const { config, context } = model;
+  const { config } = model;
   const { prompts, length, layers, seed, onRows, signal } = sampling;
   const random = seededRandom(seed);
   const ids = new Uint32Array(prompts * length);
@@ -84,26 +85,22 @@ export async function selfSamples(model: LanguageModel, sampling: Sampling): Pro
       signal?.throwIfAborted();
       const column = slots.map((p) => ids[p * length + t]);
       const at = slots.map((p) => p * length + t);
-      let probabilities: Tensor | undefined;
-      await collected.run(
+      const probabilities = await collected.run(
         column,
         slots.map((p) => offsets[p] + t),
         at,
         (input, hooks) => {
           const states = map.extend(input, segments, hooks);
-          if (t + 1 < length) probabilities = share(softmax(model.logits(states)));
-          return states;
+          return t + 1 < length ? softmax(model.logits(states)) : undefined; // (prompts, V)
         },
       );
       onRows(prompts);
       if (!probabilities) break;
-      const [values] = await readAll([probabilities]).finally(() => probabilities?.dispose());
       for (let p = 0; p < prompts; p++) {
-        const row = values.subarray(p * config.vocabularySize, (p + 1) * config.vocabularySize);
+        const row = probabilities.subarray(p * config.vocabularySize, (p + 1) * config.vocabularySize);
         ids[p * length + t + 1] = draw(row, random.next());
       }
     }
-    context.check();
   } finally {
     map.cache.dispose();
   }
@@ -124,9 +121,10 @@ export async function firstSamples(
       signal?.throwIfAborted();
       const part = ids.subarray(first, first + batch);
       const zeros = new Uint32Array(part.length);
-      await collected.run(part, zeros, countFrom(first, part.length), (input, hooks) =>
-        map.states(input, zeros, undefined, hooks),
-      );
+      await collected.run(part, zeros, countFrom(first, part.length), (input, hooks) => {
+        map.states(input, zeros, undefined, hooks);
+        return undefined;
+      });
       onRows(part.length);
     }
   } finally {
@@ -167,28 +165,34 @@ function collector(model: LanguageModel, layers: readonly number[], total: numbe
   return {
     rows,
     states,
-    /** Runs one pass over tokens at positions; its rows are kept at the indices `at`. */
+    /**
+     * Runs one pass over tokens at positions; its rows are kept at the indices `at`.
+     * @returns What `pass` returned, read back in the same round trip.
+     */
     async run(
       ids: Uint32Array,
       positions: Uint32Array,
       at: Uint32Array,
-      pass: (input: Tensor, hooks: ReturnType<typeof capture>['hooks']) => ReturnType<PositionMap['extend']>,
-    ): Promise<void> {
+      pass: (input: Tensor, hooks: Hooks) => Tensor | undefined,
+    ): Promise<Float32Array | undefined> {
       const { hooks, values } = capture(points);
       try {
-        const input = context.scope(() => {
-          const embedded = model.embed(ids, positions); // (n, d)
-          pass(embedded, hooks);
-          return embedded;
+        const made = context.scope(() => {
+          const input = model.embed(ids, positions); // (n, d)
+          const more = pass(input, hooks);
+          return more ? [input, more] : [input];
         });
-        const [embedded, ...captured] = await readAll([input, ...points.map((point) => values.get(point)!)]).finally(
-          input.dispose,
-        );
+        const captured = points.map((point) => values.get(point)!);
+        const read = await readAll([...captured, ...made]).finally(() => {
+          for (const tensor of made) tensor.dispose();
+        });
+        layers.forEach((layer, i) => {
+          expectFinite(read[i], layer);
+          keep(read[i], states.get(layer)!, at);
+        });
+        const [embedded, more] = read.slice(layers.length);
         keep(embedded, rows, at);
-        captured.forEach((state, i) => {
-          expectFinite(state, layers[i]);
-          keep(state, states.get(layers[i])!, at);
-        });
+        return more;
       } finally {
         for (const value of values.values()) value.dispose();
       }

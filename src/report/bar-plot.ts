@@ -1,5 +1,6 @@
 import { type Markup, markup } from './markup.ts';
-import { fixed, type PlotOptions, plot, seriesColour } from './plot.ts';
+import { type PlotOptions, plot, seriesColour } from './plot.ts';
+import { fixed, hover } from './svg.ts';
 import { count, significant } from './text.ts';
 
 /** One bar, from one value of x to another. */
@@ -21,7 +22,8 @@ export function barPlot(options: PlotOptions & { readonly bars: readonly Bin[] }
     bars.map(({ from, to, value, label = `${significant(from)} to ${significant(to)}: ${count(value)}` }) => {
       const [left, right, top] = [place.x(from), place.x(to), value > 0 ? place.y(value) : place.bottom];
       const size = markup`width="${fixed(Math.max(right - left - 1, 1))}" height="${fixed(place.bottom - top)}"`;
-      return markup`<rect class="${name} dot" fill="${colour}" x="${left}" y="${top}" ${size}><title>${label}</title></rect>\n`;
+      const box = markup`x="${left}" y="${top}" ${size}`;
+      return markup`<rect class="${name} dot" fill="${colour}" ${box}>${hover(label)}</rect>\n`;
     }),
   );
 }

@@ -1,6 +1,7 @@
 import { tickText } from './axis.ts';
 import { type Content, type Markup, markup } from './markup.ts';
-import { type Colour, fixed, type PlotOptions, plot, seriesColour } from './plot.ts';
+import { type Colour, type PlotOptions, plot, seriesColour } from './plot.ts';
+import { fixed, hover } from './svg.ts';
 
 /** A point of a series; where `y` is missing or no finite number, the line is broken. */
 export interface PlotPoint {
@@ -34,7 +35,7 @@ export function linePlot(options: PlotOptions & { readonly series: readonly Seri
     name: one.name,
     key: (x: number, y: number) => [
       one.style === 'points' ? [] : markup`<path ${stroke(one, colours[i])} d="M${x - 12},${y}h24"/>`,
-      one.style === 'line' ? [] : marker(colours[i], x, y, false),
+      one.style === 'line' ? [] : marker(colours[i], x, y),
     ],
   }));
   const xs = shown.flatMap((points) => points.map(({ x }) => x));
@@ -47,7 +48,7 @@ export function linePlot(options: PlotOptions & { readonly series: readonly Seri
       return [
         runs.filter((run) => run.length > 1).map((run) => line(one, colours[i], run.map(at))),
         dots.map(({ x, y, label = `${tickText(x)}: ${y}`, open }) =>
-          marker(colours[i], place.x(x), place.y(y), open ?? false, `${one.name}, ${label}`),
+          marker(colours[i], place.x(x), place.y(y), open, `${one.name}, ${label}`),
         ),
       ];
     }),
@@ -79,8 +80,10 @@ function line(one: Series, colour: Colour, points: readonly string[]): Markup {
   return markup`<polyline ${stroke(one, colour)} points="${points.join(' ')}"/>\n`;
 }
 
-const stroke = ({ dashed, muted, width = muted ? 1.5 : 2 }: Series, { name, colour }: Colour): Markup =>
-  markup`class="${name} line" fill="none" stroke="${colour}" stroke-width="${width}"${dashed ? markup` stroke-dasharray="5 4"` : ''}`;
+function stroke({ dashed, muted, width = muted ? 1.5 : 2 }: Series, { name, colour }: Colour): Markup {
+  const dashes = dashed ? markup` stroke-dasharray="5 4"` : '';
+  return markup`class="${name} line" fill="none" stroke="${colour}" stroke-width="${width}"${dashes}`;
+}
 
 /** Circle, square, diamond, triangle: all within a square of 8. */
 const SHAPES: readonly ((x: number, y: number) => string)[] = [
@@ -90,8 +93,7 @@ const SHAPES: readonly ((x: number, y: number) => string)[] = [
   (x, y) => `M${x},${fixed(y - 4)}l4,7h-8z`,
 ];
 
-function marker({ index, name, colour }: Colour, x: number, y: number, open: boolean, title?: string): Content {
-  const shape = SHAPES[index % SHAPES.length](x, y);
-  const hover = title === undefined ? undefined : markup`<title>${title}</title>`;
-  return markup`<path class="${name} ${open ? 'open' : 'dot'}" fill="${open ? '#fff' : colour}" stroke="${colour}" d="${shape}">${hover}</path>\n`;
+function marker({ index, name, colour }: Colour, x: number, y: number, open = false, title?: string): Content {
+  const look = markup`class="${name} ${open ? 'open' : 'dot'}" fill="${open ? '#fff' : colour}" stroke="${colour}"`;
+  return markup`<path ${look} d="${SHAPES[index % SHAPES.length](x, y)}">${hover(title)}</path>\n`;
 }

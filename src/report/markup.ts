@@ -15,7 +15,7 @@ export class Markup {
   }
 }
 
-/** Template tag for HTML and SVG: markup`<td>${token}</td>` escapes the token, and takes markup and lists of it as they are. */
+/** Template tag: markup`<td>${token}</td>` escapes the token if it is text, and takes markup and lists of it as is. */
 export function markup(parts: TemplateStringsArray, ...values: readonly Content[]): Markup {
   return new Markup(parts.reduce((whole, part, i) => whole + rendered(values[i - 1]) + part));
 }
@@ -35,8 +35,8 @@ const ENTITIES: Readonly<Record<string, string>> = {
 };
 
 /**
- * A text as it may stand in an element or a quoted attribute, of HTML and of XML. Control characters, which XML does not
- * have, are spelled out, and so are those that turn the direction of what follows.
+ * A text as it may stand in an element or a quoted attribute, of HTML and of XML. Control characters, which XML does
+ * not have, are spelled out, and so are those that turn the direction of what follows.
  */
 export const escaped = (text: string): string =>
   text

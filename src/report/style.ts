@@ -5,12 +5,12 @@ const colours = (shade: 'light' | 'dark'): string =>
 
 const ramp = (steps: readonly string[]): string => steps.map((colour, i) => `.r${i}{fill:${colour}}`).join('');
 
-const LIGHT = `:root{color-scheme:light;--ink:#1c1d21;--soft:#5a5c66;--paper:#fff;--panel:#f4f4f6;--rule:#d9dae0;--link:#0b5cad;
---good:#0a6b3d;--warn:#8a5a00;--bad:#b3261e;--narrow:213 94 0}
+const LIGHT = `:root{color-scheme:light;--ink:#1c1d21;--soft:#5a5c66;--paper:#fff;--panel:#f4f4f6;--rule:#d9dae0;
+--link:#0b5cad;--good:#0a6b3d;--warn:#8a5a00;--bad:#b3261e;--narrow:213 94 0}
 ${colours('light')}${ramp(RAMP)}`;
 
-const DARK = `:root{color-scheme:dark;--ink:#e9e9ec;--soft:#a9abb6;--paper:#16171b;--panel:#202227;--rule:#383b44;--link:#8cc2ff;
---good:#5fd39a;--warn:#f0bd55;--bad:#ff8a80;--narrow:240 130 50}
+const DARK = `:root{color-scheme:dark;--ink:#e9e9ec;--soft:#a9abb6;--paper:#16171b;--panel:#202227;--rule:#383b44;
+--link:#8cc2ff;--good:#5fd39a;--warn:#f0bd55;--bad:#ff8a80;--narrow:240 130 50}
 ${colours('dark')}${ramp(RAMP.toReversed())}`;
 
 /** The style sheet of a page: light or dark as the reader's system, light on paper. */
@@ -27,7 +27,8 @@ a{color:var(--link)}
 nav{margin:1rem 0}nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-style:none;margin:0;padding:0}
 code,.mono,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,monospace}
 code{font-size:.92em}
-pre{background:var(--panel);padding:.7rem .9rem;border-radius:.4rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:.4rem 0}
+pre{background:var(--panel);padding:.7rem .9rem;border-radius:.4rem;margin:.4rem 0;
+white-space:pre-wrap;overflow-wrap:anywhere}
 .soft{color:var(--soft)}.good{color:var(--good)}.warn-text{color:var(--warn)}.bad-text{color:var(--bad)}
 .scroll{overflow-x:auto;margin:.8rem 0}
 :focus-visible{outline:2px solid var(--link);outline-offset:2px}
@@ -55,8 +56,11 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 details{margin:.6rem 0;border:1px solid var(--rule);border-radius:.4rem;padding:.4rem .8rem}
 summary{cursor:pointer}
 footer{margin-top:2.5rem;color:var(--soft);font-size:.9rem}
-@media (max-width:30rem){dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5rem}th,td{padding:.28rem .5rem}h1{font-size:1.4rem}}
-@media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}svg{max-width:100%;height:auto}
-*{print-color-adjust:exact;-webkit-print-color-adjust:exact}h2,h3,summary{break-after:avoid}figure,tr{break-inside:avoid}
+@media (max-width:30rem){
+dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5rem}th,td{padding:.28rem .5rem}h1{font-size:1.4rem}}
+@media print{
+html{font-size:9pt}body{max-width:none;padding:0}nav{display:none}.scroll{overflow:visible}
+svg{max-width:100%;height:auto}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+h2,h3,summary{break-after:avoid}figure,tr{break-inside:avoid}
 details::details-content{content-visibility:visible;display:block}}
 `;

@@ -29,14 +29,20 @@ export function table(caption: string, columns: readonly Column[], rows: readonl
       id === undefined ? '' : markup` id="${id}"`,
       tint === undefined ? '' : markup` class="${tint}"`,
     ];
-    const line = markup`<tr${attributes}><th scope="row"${kind(0)}>${first}</th>${rest.map((cell, i) => markup`<td${kind(i + 1)}>${cell}</td>`)}</tr>\n`;
+    const others = rest.map((cell, i) => markup`<td${kind(i + 1)}>${cell}</td>`);
+    const line = markup`<tr${attributes}><th scope="row"${kind(0)}>${first}</th>${others}</tr>\n`;
     if (note === undefined) return line;
     const noteClass = tint === undefined ? 'note' : `note ${tint}`;
     return markup`${line}<tr class="${noteClass}"><td colspan="${columns.length}">${note}</td></tr>\n`;
   });
   return scrolling(
     caption,
-    markup`<table>\n<caption><span>${caption}</span></caption>\n<thead><tr>${head}</tr></thead>\n<tbody>\n${body}</tbody>\n</table>`,
+    markup`<table>
+<caption><span>${caption}</span></caption>
+<thead><tr>${head}</tr></thead>
+<tbody>
+${body}</tbody>
+</table>`,
   );
 }
 

@@ -5,14 +5,9 @@ import { type Markup, markup, spelledOut } from './markup.ts';
 // Invisible, or able to turn the order of what stands beside them: controls, bidirectional marks, joiners, line ends.
 const UNSEEN = /[\p{Cc}\p{Cs}\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
 
-/** A token on one line, nothing of it hidden: spaces as `·`, line ends as `↵`, tabs as `→`, what is unseen spelled out. */
+/** A token on one line, nothing hidden: spaces as `·`, line ends as `↵`, tabs as `→`, the unseen spelled out. */
 export const visible = (text: string): string =>
   text.replaceAll(' ', '·').replace(/\n/g, '↵').replace(/\t/g, '→').replace(UNSEEN, spelledOut);
-
-/** As `visible`, but with spaces and line ends as they are: a whole text. */
-export const readable = (text: string): string => text.replace(NOT_LINES, spelledOut);
-
-const NOT_LINES = new RegExp(`(?![\\n\\t])${UNSEEN.source}`, 'gu');
 
 /** A text cut to a number of characters, with an ellipsis. */
 export function cut(text: string, characters: number): string {

@@ -46,8 +46,8 @@ const BY_FAR = 0.5;
 
 /**
  * Finds which layer a record is of, and at which position it begins, where the file does not tell: for each layer the
- * lens proposes tokens for the first few positions, at most about a hundred each, and the model verifies them. Those that
- * the lenses find likeliest come first. Needs the lenses of all layers.
+ * lens proposes tokens for the first few positions, at most about a hundred each, and the model verifies them. Those
+ * that the lenses find likeliest come first. Needs the lenses of all layers.
  *
  * @param record One that tells its layer, or the possible first positions, is tried for no others.
  * @throws InputError when nothing fits, with how far off each was; for states the model cannot have produced.
@@ -190,7 +190,9 @@ export async function placeRecords(
   if (open.firstPositions) {
     const counted =
       choice === 0 ? 'count the padding, as in a plain forward' : 'begin behind the padding, as in generate()';
-    notes.push(fit ? `Positions ${counted}: tried.` : `Positions are taken to ${counted}: neither choice fits.`);
+    notes.push(
+      fit ? `Positions ${counted}: that fits.` : `Positions are taken to ${counted}, but neither choice fits.`,
+    );
   }
   const placed = records.map(({ firstPositions, ...record }): StateRecord => {
     const first = firstPositions?.[choice] ?? record.firstPosition;

@@ -8,8 +8,8 @@ import { sizeOf } from '../reference/shape.ts';
 const ROUNDING = 2 ** -8;
 
 /**
- * Whether every row has mean 0, as rows of TransformerLens have by default (`center_writing_weights`): it takes the mean
- * off whatever is added to the residual stream, which no LayerNorm sees.
+ * Whether every row has mean 0, as rows of TransformerLens have by default (`center_writing_weights`): it takes the
+ * mean off whatever is added to the residual stream, which no LayerNorm sees.
  *
  * @param rows [T, d]
  * @param d Width of a row.

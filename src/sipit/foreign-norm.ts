@@ -63,5 +63,5 @@ export function isAfterNorm(rows: Float32Array, { weight, bias }: FinalNorm): bo
 export const AFTER_NORM =
   "this is the state after the final LayerNorm (ln_f), as the last entry of transformers' hidden_states is; inverting it is not done yet";
 export const BEFORE_NORM = `Take hidden_states[k] with k < L, or catch the state before the norm:
-  model.transformer.ln_f.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))
-  states = []; model(**batch)  # states[0] is layer L, [B, T, d]`;
+  states = []; model.transformer.ln_f.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0]))
+  model(**batch)  # states[0] is layer L, [B, T, d]`;

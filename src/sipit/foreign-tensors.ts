@@ -42,6 +42,7 @@ export interface ModelFacts {
 
 const byNumber = new Intl.Collator('en', { numeric: true });
 const FLOATS: readonly string[] = ['F64', 'F32', 'F16', 'BF16'] satisfies StateRecord['dtype'][];
+const IDS = /(^|[._/])(input|token|output)_?ids$/i;
 
 /** Sees what each tensor of a file is, by its name and shape; of [n, T, d], by its numbers. */
 export async function survey(file: Checkpoint, facts: ModelFacts): Promise<Survey> {
@@ -57,14 +58,15 @@ export async function survey(file: Checkpoint, facts: ModelFacts): Promise<Surve
   }
   for (const name of others) {
     const told = readName(name);
-    const reason = reasonAgainst(file.tensors.get(name)!, told);
+    const reason = reasonAgainst(name, file.tensors.get(name)!, told);
     if (reason !== undefined) skipped.push({ name, reason });
     else slabs.push(...(await slabsOf(file, name, told as ToldLayer | undefined, { masks, facts })));
   }
   return { slabs, tables: { masks, positions }, skipped };
 }
 
-function reasonAgainst({ dtype, shape }: TensorInfo, told: Told): string | undefined {
+function reasonAgainst(name: string, { dtype, shape }: TensorInfo, told: Told): string | undefined {
+  if (IDS.test(name)) return 'it holds token ids, which an inversion does not look at';
   if (!FLOATS.includes(dtype)) return `it holds ${dtype}, not floats`;
   if (told && 'refused' in told) return told.refused;
   const most = told ? 3 : 4;

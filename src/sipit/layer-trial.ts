@@ -72,7 +72,8 @@ export async function explain(
           }),
         );
         const all = (value: number) => new Uint32Array(tokens.length).fill(value);
-        const states = await take(context.scope(() => map.states(model.embed(tokens, all(position[0])), all(0)))); // (n, d)
+        const rows = () => model.embed(tokens, all(position[0])); // (n, d)
+        const states = await take(context.scope(() => map.states(rows(), all(0))));
         best = nearest(states, tokens, row(t), best);
         if (best.distance <= enough * size) break;
       }

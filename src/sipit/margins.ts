@@ -9,7 +9,7 @@ export const isBound = ({ othersBeyond, runnerUp }: PositionResult): boolean =>
 /** Where nothing is left to doubt: the next token is this many times farther away than rounding or noise explain. */
 const CLEAR = 1e4;
 
-/** How clear a token is, 0 to 1: the logarithm of its margin over the radius, or over its distance where that is more. */
+/** How clear a token is, 0 to 1: the logarithm of its margin over its radius, or over its distance if that is more. */
 export function certainty({ margin, distance, radius }: PositionResult): number {
   if (margin === undefined) return 1; // there is no other token
   return Math.min(Math.log(Math.max(margin / Math.max(radius, distance), 1)) / Math.log(CLEAR), 1);
@@ -27,4 +27,16 @@ export function marginsOf({ positions }: Pick<Inversion, 'positions'>): Margins 
     .filter(({ margin }) => margin !== undefined)
     .toSorted((a, b) => (a.margin as number) - (b.margin as number));
   return { narrowest: byMargin[0], median: byMargin[byMargin.length >> 1]?.margin };
+}
+
+/** Where the least margin of several inversions is. */
+export function narrowestOf(
+  inversions: readonly Inversion[],
+): { readonly inversion: Inversion; readonly position: PositionResult } | undefined {
+  return inversions
+    .flatMap((inversion) => {
+      const { narrowest } = marginsOf(inversion);
+      return narrowest ? [{ inversion, position: narrowest }] : [];
+    })
+    .toSorted((a, b) => (a.position.margin as number) - (b.position.margin as number))[0];
 }

@@ -54,23 +54,23 @@ export interface StatesFile<R = FileRecord> {
   readonly skipped: readonly Skipped[];
   /** What was recognised and assumed, in sentences for the user. */
   readonly notes: readonly string[];
-  /** The states are of a model without means, as TransformerLens makes it: load `centred` of its files to invert them. */
+  /** The states are of a model without means, as TransformerLens makes it: load `centred` of its files to invert. */
   readonly isCentred: boolean;
 }
 
 /**
- * Reads every record of a states file: ours, or one of other software. Records come in the order of the numbers in the
- * tensors' names, then of the batch.
+ * Reads every record of a states file: ours, or one of other software. Records come in the order of the numbers in
+ * the tensors' names, then of the batch.
  *
- *   - Float tensors [T, d] or [B, T, d] under any names, of one layer. Where they differ in width, the model's is taken,
- *     else that of the largest.
+ *   - Float tensors [T, d] or [B, T, d] under any names, of one layer. Where they differ in width, the model's is
+ *     taken, else that of the largest.
  *   - Layers by name: transformers' `hidden_states.3`, `layer_3`, one stack [layers, B, T, d]; TransformerLens'
  *     `blocks.2.hook_resid_post`; modules' `transformer.h.2.output`. The states after the final norm that transformers
  *     puts last are told by their numbers, and refused.
  *   - Batches, padded on either side, with `attention_mask` and `position_ids` beside them: a record `name[b]` each.
  *
- * @throws InputError when the layer is neither in the file nor given, or several are; when tensors contradict each other;
- * for states after the final norm. FormatError when there are no states.
+ * @throws InputError when the layer is neither in the file nor given, or several are; when tensors contradict each
+ * other; for states after the final norm. FormatError when there are no states.
  */
 export async function readStates(
   file: Checkpoint,
@@ -106,21 +106,9 @@ export async function readStates(file: Checkpoint, options: ReadStatesOptions = 
     if (layer === undefined && options.layer !== 'auto') throw unknownLayer(file);
   }
 
-  const records: FileRecord[] = [];
-  const kept: { readonly group: string; readonly name: string; readonly records: readonly FileRecord[] }[] = [];
-  for (const slab of slabs) {
-    const found = await read(slab);
-    skipped.push(...found.skipped);
-    const twin = slab.told && kept.find(({ group }) => group === slab.told!.group);
-    if (twin) {
-      expectSame(slab.name, found.records, twin.name, twin.records);
-      skipped.push({ name: slab.name, reason: `it holds the same states as ${twin.name}` });
-      continue;
-    }
-    if (slab.told) kept.push({ group: slab.told.group, name: slab.name, records: found.records });
-    records.push(...found.records);
-    if (found.note) notes.push(found.note);
-  }
+  const { records, ...found } = await gather(slabs, read);
+  skipped.push(...found.skipped);
+  notes.push(...found.notes);
   if (records.length === 0) throw noStates(file, skipped);
   const normed = records.filter(isNormed);
   if (normed.length === records.length) {
@@ -147,7 +135,8 @@ export async function readStates(file: Checkpoint, options: ReadStatesOptions = 
 }
 
 const CENTRED =
-  'Every row has mean 0, as TransformerLens makes them by default (center_writing_weights): these are states of the model centred in the same way, not of the model as published, which from_pretrained_no_processing loads.';
+  'Every row has mean 0, as TransformerLens makes them by default (center_writing_weights): these are states of the ' +
+  'model centred in the same way, not of the model as published, which from_pretrained_no_processing loads.';
 
 /** Those of the model's width if there are any, else of the largest's; the others are skipped. */
 function slabsOfOneWidth(slabs: readonly Slab[], wanted: number | undefined, skipped: Skipped[]): Slab[] {
@@ -161,12 +150,41 @@ function slabsOfOneWidth(slabs: readonly Slab[], wanted: number | undefined, ski
   });
 }
 
+/** What a slab holds. */
+interface SlabRecords {
+  readonly records: readonly FileRecord[];
+  readonly skipped: readonly Skipped[];
+  readonly note?: string;
+}
+
+/** The records of all slabs; of those that tell the same states twice, once. @throws InputError when they differ. */
+async function gather(
+  slabs: readonly Slab[],
+  read: (slab: Slab) => Promise<SlabRecords>,
+): Promise<{ records: FileRecord[]; skipped: Skipped[]; notes: string[] }> {
+  const records: FileRecord[] = [];
+  const skipped: Skipped[] = [];
+  const notes: string[] = [];
+  const first = new Map<string, { readonly name: string; readonly records: readonly FileRecord[] }>(); // by group
+  for (const slab of slabs) {
+    const { name, told } = slab;
+    const found = await read(slab);
+    skipped.push(...found.skipped);
+    const twin = told && first.get(told.group);
+    if (twin) {
+      expectSame(name, found.records, twin.name, twin.records);
+      skipped.push({ name, reason: `it holds the same states as ${twin.name}` });
+      continue;
+    }
+    if (told) first.set(told.group, { name, records: found.records });
+    records.push(...found.records);
+    if (found.note) notes.push(found.note);
+  }
+  return { records, skipped, notes };
+}
+
 /** The prompts of a slab: all its rows, or those that its mask shows. */
-async function recordsOf(
-  file: Checkpoint,
-  slab: Slab,
-  tables: RowTables,
-): Promise<{ records: FileRecord[]; skipped: Skipped[]; note?: string }> {
+async function recordsOf(file: Checkpoint, slab: Slab, tables: RowTables): Promise<SlabRecords> {
   const { name, dtype, batch, rows, width } = slab;
   const { prompts, mask } = await unpad(file, slab, tables);
   const values = await valuesOf(file, slab);

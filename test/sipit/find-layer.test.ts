@@ -194,7 +194,7 @@ describe('records of a file', () => {
     ]);
     expect(placed.notes).toEqual([
       expect.stringMatching(/^The states are of layer 3: it explains the first of them up to \S+ %/),
-      'Positions begin behind the padding, as in generate(): tried.',
+      'Positions begin behind the padding, as in generate(): that fits.',
     ]);
     for (const [b, record] of placed.records.entries()) {
       expect(await invert(model, record)).toMatchObject({ exact: true, tokens: [...prompts[b]] });

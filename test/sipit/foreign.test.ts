@@ -104,7 +104,7 @@ describe('files that transformers wrote', () => {
     expect(states.records).toMatchObject([{ layer: 2, firstPosition: 2, firstPositions: [2, 0] }, { layer: 2 }]);
     const { records, notes } = await placeRecords(model, states);
     expect(records[0].firstPosition).toBe(0);
-    expect(notes).toEqual(['Positions begin behind the padding, as in generate(): tried.']);
+    expect(notes).toEqual(['Positions begin behind the padding, as in generate(): that fits.']);
     for (const [b, record] of records.entries()) {
       expect(await invert(model, record)).toMatchObject({ exact: true, tokens: prompts[b] });
     }

@@ -134,7 +134,7 @@ test("the paper's figures stand beside ours, as another model's", () => {
   const html = inversionReport([{ inversion: inversion(4) }], run);
   for (const figure of ['28.01 ± 35.87 s', '3889.61 s', '6132.59 s', '0 %', 'GPT-2 small, 20 tokens; one A100'])
     expect(html).toContain(figure);
-  expect(html).toContain('another model on another machine');
+  expect(html).toContain('The published figures (arXiv 2510.15511) are of another model');
 });
 
 test('flagged tokens are marked with their reason, once for all that share it', () => {

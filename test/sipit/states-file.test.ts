@@ -267,6 +267,7 @@ describe('tensors that hold no states', () => {
         floats('logits', [1, 4, 9]),
         floats('attentions.0', [1, 2, 4, 4]),
         table('input_ids', [[1, 2, 3, 4]]),
+        table('lengths', [[4]]),
       ]),
       { layer: 2 },
     );
@@ -275,7 +276,8 @@ describe('tensors that hold no states', () => {
       'attentions.0': 'it is not the residual stream',
       empty: 'its shape is [0,6]: it is empty',
       five: 'its shape is [1,1,1,4,6], not [T, d], [B, T, d] or [layers, B, T, d]',
-      input_ids: 'it holds I64, not floats',
+      input_ids: 'it holds token ids, which an inversion does not look at',
+      lengths: 'it holds I64, not floats',
       logits: 'it is not the residual stream',
       narrow: 'its rows have 3 values, those of states 6',
       vector: 'its shape is [6], not [T, d], [B, T, d] or [layers, B, T, d]',

@@ -3,11 +3,12 @@ import type { Table } from '../../ops/embedding.ts';
 import * as reference from '../../reference/index.ts';
 import { seededRandom } from '../../reference/random.ts';
 import { upload } from '../../tensor/tensor.ts';
-import { type Case, normal } from '../case.ts';
+import { BOUNDS, type Case, normal } from '../case.ts';
 
 /** @param chunkRows Rows of a chunk of the table. */
 function dotRowsCase(rows: number, picks: number, width: number, vocabulary: number, chunkRows = vocabulary): Case {
-  const x = normal(61, rows * width);
+  // Products of size 1 / sqrt(width), so that their sums are of size 1.
+  const x = normal(61, rows * width, 1 / Math.sqrt(width));
   const values = normal(62, vocabulary * width);
   const bias = chunkRows < vocabulary ? undefined : normal(63, vocabulary);
   const { next } = seededRandom(64);
@@ -16,8 +17,7 @@ function dotRowsCase(rows: number, picks: number, width: number, vocabulary: num
   return {
     op: 'dot-rows',
     name: `${picks} of ${vocabulary} for ${rows}x${width}${chunkCount > 1 ? `, ${chunkCount} chunks` : ', bias'}`,
-    // A sum of n terms that cancels errs by about 1e-7 sqrt(n) of their size.
-    bounds: { rel: 1e-5, abs: 1e-6 * Math.max(1, Math.sqrt(width) / 4) },
+    bounds: BOUNDS,
     run(c) {
       const chunks = Array.from({ length: chunkCount }, (_, i) => {
         const chunk = values.subarray(i * chunkRows * width, (i + 1) * chunkRows * width);
