@@ -38,7 +38,7 @@ interface Cell {
 /**
  * Inverts prompts whose tokens are known and compares every token.
  *
- *   node bench/run.mjs bench/invert.ts exact [share]    text and random prompts, 3 layers, T 20 and 100 (share of 200 each)
+ *   node bench/run.mjs bench/invert.ts exact [share] [layers]    text and random prompts, T 20 and 100 (share of 200 each)
  *   node bench/run.mjs bench/invert.ts noise [share]    half precision, noise, a replaced state
  *   node bench/run.mjs bench/invert.ts growth           length of the prompt, and prompts at once
  *   node bench/run.mjs bench/invert.ts model FOLDER [share]    a model without tokenizer: sampled and random ids
@@ -91,14 +91,14 @@ function seenTokens(model: LoadedModel): Uint32Array {
   return Uint32Array.from(seen);
 }
 
-async function exact([share = '1']: readonly string[]): Promise<void> {
+async function exact([share = '1', layers = '1,3,6']: readonly string[]): Promise<void> {
   const loaded = await open();
   const count = Math.ceil(200 * Number(share));
   const text = textPrompts(loaded);
   const seen = seenTokens(loaded);
   console.log(`${loaded.config.vocabularySize - seen.length} tokens never occur in the training text.\n`);
   const cells: Cell[] = [];
-  for (const layer of [1, 3, 6]) {
+  for (const layer of layers.split(',').map(Number)) {
     for (const length of [20, 100]) {
       cells.push({ name: `text, T ${length}`, layer, prompts: text(count, length) });
       cells.push({ name: `random, T ${length}`, layer, prompts: randomPrompts(count, length, everyToken(loaded)) });

@@ -89,10 +89,21 @@ export * as reference from './reference/index.ts';
 export { sizeOf } from './reference/shape.ts';
 export { selftest } from './selftest/run.ts';
 export { calibrate } from './sipit/decision.ts';
+export { findLayer, placeRecords } from './sipit/find-layer.ts';
+export { centred } from './sipit/foreign-centred.ts';
+export { type FinalNorm, finalNormOf } from './sipit/foreign-norm.ts';
 export { type Inverted, invert, invertMany } from './sipit/invert.ts';
 export { createInverter, type Inverter } from './sipit/inverter.ts';
 export { gradientPolicy, type Policy, policies, randomPolicy, type Step } from './sipit/policy.ts';
-export { encodeStates, readStates, type StatesFile } from './sipit/states-file.ts';
+export { inversionReport, type NamedInversion, type ReportRun, sweepReport } from './sipit/report.ts';
+export {
+  encodeStates,
+  type FileRecord,
+  type ReadStatesOptions,
+  readStates,
+  type StatesFile,
+} from './sipit/states-file.ts';
+export { sweep } from './sipit/sweep.ts';
 export * from './sipit/types.ts';
 export { warmUpInverter } from './sipit/warm-up.ts';
 export * from './tensor/tensor.ts';

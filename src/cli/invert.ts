@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { LoadedModel } from '../model/load.ts';
 import { warmUp } from '../model/warm-up.ts';
+import { centred } from '../sipit/foreign-centred.ts';
 import { invert } from '../sipit/invert.ts';
 import type { NamedInversion } from '../sipit/report.ts';
 import type { StatesFile } from '../sipit/states-file.ts';
@@ -95,6 +96,8 @@ async function invertPaths(paths: readonly string[], options: Options): Promise<
     const reading = await readingOptions(modelOnDisk, layer);
     // One file is read now: if it is bad, no time is lost on the adapter.
     const only = files.length === 1 ? await readStatesFile(inputs[0], reading) : undefined;
+    // Exports of one kind lie together: the first file tells whether the model that made them was centred.
+    const { isCentred } = only ?? (await readStatesFile(inputs[0], reading));
     const run: RunSettings = { model: await modelOnDisk.digest(), policy, noise, prove, layer };
     const results = resume ? await resumedResults(output!, run, report !== undefined) : newResults(output);
     const tell = noteTeller(options.quiet);
@@ -139,7 +142,7 @@ async function invertPaths(paths: readonly string[], options: Options): Promise<
     const watched = (model: LoadedModel) =>
       interruptible((signal) => work(model, signal), output === undefined ? 'stop' : 'go on');
     const warm = policy === 'speculative' ? warmUpInverter : warmUp;
-    return withLoaded(options, modelOnDisk, watched, warm).finally(results.close);
+    return withLoaded(options, isCentred ? centred(modelOnDisk) : modelOnDisk, watched, warm).finally(results.close);
   });
 }
 

@@ -68,18 +68,25 @@ export function principalAxes(covariance: Matrix, count: number): Matrix {
   return axes;
 }
 
-/** Gram-Schmidt, twice, so that nearly parallel columns come out orthogonal all the same. */
+/** Gram-Schmidt; a second time for columns that lose most of their length, as rounding is a large part of what is left. */
 function orthonormal(a: Matrix): Matrix {
   const columns = rowsOf(a.transpose());
   columns.forEach((column, j) => {
+    const along = new Float64Array(j);
+    let length = norm(column);
     for (let pass = 0; pass < 2; pass++) {
-      const along = Float64Array.from(columns.slice(0, j), (earlier) => -dot(column, earlier));
+      for (let k = 0; k < j; k++) along[k] = -dot(column, columns[k]);
       addRows(column, along, columns);
+      const before = length;
+      length = norm(column);
+      if (length > before / 2) break;
     }
-    divide(column, Math.sqrt(dot(column, column)) || 1);
+    divide(column, length || 1);
   });
   return new Matrix(columns).transpose();
 }
+
+const norm = (row: Float64Array): number => Math.sqrt(dot(row, row));
 
 /**
  * R with R R^T = A, lower triangular.

@@ -34,14 +34,13 @@ export interface Correct {
   readonly count: number;
 }
 
-/** The likeliest tokens by the full Jacobian at a token's row: those whose state it predicts nearest to the observed. */
+/** The vocabulary in the order of the full Jacobian at a token's row: by how near to the observed it predicts states. */
 export interface Screen {
   readonly kind: 'screen';
   readonly at: number;
   readonly token: number;
   /** Observed minus the token's state, [d]. */
   readonly residual: Float32Array;
-  readonly count: number;
 }
 
 /** States [n, d] of rows, and how far each lies from the observed one. */

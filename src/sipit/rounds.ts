@@ -317,8 +317,7 @@ async function screen({ model, map }: Bench, { slot, record, request, cost }: As
     });
     const parts = await takeBytes(distances);
     const all = Float32Array.from(parts.flatMap((part) => [...new Float32Array(part)]));
-    const order = Uint32Array.from(all, (_, token) => token).sort((a, b) => all[a] - all[b] || a - b);
-    return order.subarray(0, request.count);
+    return Uint32Array.from(all, (_, token) => token).sort((a, b) => all[a] - all[b] || a - b);
   } finally {
     linearization.dispose();
   }

@@ -30,14 +30,12 @@ const FIRST_WINDOW = 16;
 const LEAST_WINDOW = 8;
 /** Candidates of the chord, in rounds. */
 const CHORD = [2, 4, 16, 160];
-/** Candidates of a screen, and screens at most, each at the nearest token that the one before found. */
-const SCREENED = 16;
-const MOST_SCREENS = 3;
+/** Candidates of a sweep through the vocabulary: at first, doubled until it ends, and at most before it can be stopped. */
+const FIRST_SWEEP = 16;
+const MOST_SWEEP = 4096;
 /** Rivals tried without a second thought, and at most where noise explains what is seen. */
 const FEW_RIVALS = 16;
 export const MOST_RIVALS = 512;
-/** Tokens of a whole vocabulary that are tried before it can be stopped. */
-const SWEEP = 4096;
 /** Positions in a row that nothing fits, after which the states are not of this model and layer. */
 const HOPELESS = 3;
 /** Positions whose nearest tokens must be certain before noise that was not told of explains a distance. */
@@ -70,7 +68,7 @@ interface Position {
  *      token can be as near to the observed state: the few that by the lens's calibration might be are its *rivals*, and
  *      are tried.
  *   3. At the first position that is not, the *chord* corrects the lens by what the tried token's state shows: its best 2,
- *      4, 16, 160; then a screen by the full Jacobian; then the vocabulary. The nearest of them all is settled, and the
+ *      4, 16, 160; then the vocabulary in the order of a screen by the full Jacobian. The nearest of them all is settled, and the
  *      proposals behind it are corrected by the same windows' states.
  *   4. When all are settled, each is judged by its distance, the noise, and what else was tried.
  *
@@ -150,8 +148,8 @@ export function* recover(task: Task): Recovery<Recovered> {
 
   function* evaluateAll(t: number): Recovery<void> {
     const tokens = untried(t);
-    for (let first = 0; first < tokens.length && !signal?.aborted; first += SWEEP) {
-      yield* evaluate(t, tokens.slice(first, first + SWEEP));
+    for (let first = 0; first < tokens.length && !signal?.aborted; first += MOST_SWEEP) {
+      yield* evaluate(t, tokens.slice(first, first + MOST_SWEEP));
     }
   }
 
@@ -195,24 +193,32 @@ export function* recover(task: Task): Recovery<Recovered> {
       // Where noise hides more tokens than are worth trying, nothing that follows would tell them apart.
       if (signal?.aborted || (isExplained(t) && count >= FEW_RIVALS)) break;
     }
-    if (!isExplained(t) && !signal?.aborted) {
-      if (yield* screen(t)) return;
-      yield* evaluateAll(t);
-    }
+    if (!isExplained(t) && !signal?.aborted) yield* sweep(t);
     position.settled = true;
   }
 
-  /** Tries what the full Jacobian at the nearest token favours, and again while that finds a nearer one. */
-  function* screen(t: number): Recovery<boolean> {
-    for (let screens = 0; screens < MOST_SCREENS; screens++) {
-      const { token, state } = positions[t].best;
-      const residual = difference(observed(t), state!);
-      const screened = yield* ask({ kind: 'screen', at: t, token, residual, count: SCREENED });
-      yield* evaluate(t, untried(t, screened));
-      if (yield* settle(t)) return true;
-      if (positions[t].best.token === token || signal?.aborted) return false;
+  /**
+   * Tries the whole vocabulary, in the order that the full Jacobian at the nearest token favours, until it is settled which
+   * is nearest; as long as that is cheap beside what is left, the Jacobian is taken anew at a nearer one.
+   */
+  function* sweep(t: number): Recovery<void> {
+    let order = yield* screen(t);
+    let screened = positions[t].best.token;
+    for (let count = FIRST_SWEEP; order.length > 0 && !signal?.aborted; count *= 2) {
+      yield* evaluate(t, order.slice(0, Math.min(count, MOST_SWEEP)));
+      if (yield* settle(t)) return;
+      const isNearer = positions[t].best.token !== screened;
+      screened = positions[t].best.token;
+      order = isNearer && 2 * d < count ? yield* screen(t) : untried(t, order);
     }
-    return false;
+  }
+
+  /** Tokens not tried, in the order of what the full Jacobian at the nearest token predicts. */
+  function* screen(t: number): Recovery<number[]> {
+    const { token, state } = positions[t].best;
+    if (!state) return untried(t);
+    const residual = difference(observed(t), state);
+    return untried(t, yield* ask({ kind: 'screen', at: t, token, residual }));
   }
 
   /** Whether noise that is known of explains how far the nearest token is. */
@@ -312,7 +318,7 @@ export function* recover(task: Task): Recovery<Recovered> {
       radius: noise.radius(norm),
       runnerUp,
       othersBeyond: isWhole ? undefined : others,
-      margin: Number.isFinite(nearest) ? nearest - distance : undefined,
+      margin: Number.isFinite(nearest) && nearest >= distance ? nearest - distance : undefined,
       candidates: tried.size,
       rivals,
     };

@@ -62,7 +62,10 @@ export interface PositionResult {
   readonly runnerUp?: Candidate;
   /** Every token not evaluated lies at least this far from the state, by the lens's calibration; absent if all were. */
   readonly othersBeyond?: number;
-  /** How much farther than `distance` the nearest other token is: the lesser of runner-up and `othersBeyond`. */
+  /**
+   * How much farther than `distance` the nearest other token is: the lesser of runner-up and `othersBeyond`; absent where
+   * that bound says nothing.
+   */
   readonly margin?: number;
   /** Rows evaluated at this position. */
   readonly candidates: number;
