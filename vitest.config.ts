@@ -32,7 +32,7 @@ async function chromium(): Promise<TestProjectInlineConfiguration[]> {
   return [
     {
       // Found now, a dependency does not reload the page in the middle of a run.
-      optimizeDeps: { include: ['@huggingface/tokenizers'] },
+      optimizeDeps: { include: ['@huggingface/tokenizers', 'ml-matrix'] },
       test: {
         ...patience,
         name: 'page',

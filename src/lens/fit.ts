@@ -20,9 +20,10 @@ export interface FitOptions {
 /** A pass over 128 rows is the unit of the fit's cost. */
 export const UNIT = 128;
 
-/** Rows with a state before them, and rows of the first position: several for each coordinate. */
-const restRows = (width: number): number => Math.max(38 * UNIT, 4 * width);
-const firstRows = (width: number): number => Math.max(6 * UNIT, 2 * width);
+/** Rows with a state before them, and rows of the first position: several for each coordinate, within 60 passes. */
+const restRows = (width: number): number => clamp(4 * width, 38 * UNIT, 41 * UNIT);
+const firstRows = (width: number): number => clamp(2 * width, 6 * UNIT, 9 * UNIT);
+const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(value, high));
 /** The model's own text is what states are mostly of; random tokens reach the rest of the vocabulary. */
 const SELF_SAMPLED = 0.63;
 
@@ -39,7 +40,7 @@ export interface FitPlan {
   readonly rows: number;
 }
 
-/** The plan for a model: within 60 passes of 128 rows up to a width of 768. */
+/** The plan for a model: within 60 passes of 128 rows. */
 export function planFit(config: ModelConfig): FitPlan {
   const length = Math.min(UNIT, config.contextLength);
   const prompts = Math.ceil(restRows(config.width) / length);

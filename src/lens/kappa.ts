@@ -5,8 +5,11 @@ import { seededRandom } from '../reference/random.ts';
 import { readAll } from '../tensor/tensor.ts';
 import type { Samples } from './samples.ts';
 
-/** Taken off the smallest ratio seen: the pairs looked at are few beside those of a whole vocabulary. */
-const SAFETY = 0.7;
+/**
+ * Share of the smallest ratio seen that is kept: the pairs looked at are few beside those of a whole vocabulary. Of all
+ * pairs of the default model behind seven prefixes none went below it.
+ */
+const SAFETY = 0.58;
 /** Prefixes that rows are compared behind, and tokens behind each. */
 const PREFIXES = 8;
 const TOKENS = 64;
