@@ -87,7 +87,9 @@ describe.concurrent('states and invert', () => {
     const result = JSON.parse(await ok('invert', file, '--json'));
     expect(written).toMatchObject({ layer: Number(layer), dtype, records: 1, positions: result.tokens.length });
     expect(result).toMatchObject({ text: TEXT, exact: true, layer: Number(layer), scope: 'calibrated' });
-    expect(result).toMatchObject({ name: 'states', policy: 'speculative', noise: 0, length: result.positions.length });
+    expect(result).toMatchObject({ name: 'states', policy: 'speculative', length: result.positions.length });
+    // Half precision counts as a model run in it.
+    expect(result.noise > 0).toBe(dtype === 'bf16');
     for (const position of result.positions) {
       expect(position).toMatchObject({ verdict: 'accepted', text: expect.any(String), radius: expect.any(Number) });
       expect(position.distance).toBeLessThanOrEqual(position.radius);
