@@ -27,7 +27,7 @@ export function lensProgress(options: Pick<SharedOptions, 'json' | 'quiet'>, sig
         current = 0;
         if (!isChatty(options)) return;
         const which = layers.length === 1 ? `lens of layer ${layers[0]}` : `lenses of layers ${layers.join(', ')}`;
-        note(`Fitting the ${which}, once for this model: about 50 forward passes of 128 tokens ...`);
+        note(`Fitting the ${which}, once for this model: about 60 forward passes of 128 tokens ...`);
         bar = progressBar('passes', true, (value) => value.toFixed(0));
       },
       onProgress(done, total) {

@@ -49,7 +49,7 @@ export function addLens(program: Command): void {
 }
 
 const FIT_EXAMPLES = `
-A lens is fitted to the model alone, in about 50 forward passes of 128 tokens for all layers together; no text is
+A lens is fitted to the model alone, in about 60 forward passes of 128 tokens for all layers together; no text is
 needed. "preimage invert" does it by itself, for the layer it is given.
 
 Examples:

@@ -51,6 +51,11 @@ export async function readLens(
       'Delete the file: the lens is then fitted again.',
     );
   }
+  async function kappaOf(place: string): Promise<number> {
+    const [kappa] = await values(`${place}.kappa`, 1);
+    if (kappa > 0) return kappa;
+    throw new FormatError(`${file.name} holds a kappa of ${kappa}.`, 'Delete the file: the lens is then fitted again.');
+  }
   async function linear(place: string): Promise<LinearLens> {
     const hasPrevious = file.tensors.has(`layers.${layer}.${place}.previous`);
     return {
@@ -58,7 +63,7 @@ export async function readLens(
       ...(hasPrevious && { previous: await values(`${place}.previous`, d * d) }),
       intercept: await values(`${place}.intercept`, d),
       covariance: await values(`${place}.covariance`, d * d),
-      kappa: (await values(`${place}.kappa`, 1))[0],
+      kappa: await kappaOf(place),
     };
   }
   const [rms] = await values('rms', 1);

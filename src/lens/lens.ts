@@ -37,9 +37,6 @@ export interface LayerLens {
  */
 export const NOISE_FLOOR = 0.005;
 
-/** The lens of one position. */
-export const lensAt = (lens: LayerLens, position: number): LinearLens => (position === 0 ? lens.first : lens.rest);
-
 /** Layer 0 needs no fit: its states are the rows of the embedding. @param rms Root mean square of their elements. */
 export function embeddingLens(width: number, rms: number): LayerLens {
   const identity = new Float32Array(width * width);

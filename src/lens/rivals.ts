@@ -16,7 +16,7 @@ export interface RivalIndex {
   /** Tokens that may have predicted distances below `reach`, nearest first by the bound. */
   within(token: number, reach: number): number[];
   /** A lower bound on the predicted distance of every token that is not among `except`; Infinity when none is left. */
-  beyond(token: number, except: ReadonlySet<number>): number;
+  beyond(token: number, except?: ReadonlySet<number>): number;
   /** A lower bound on the predicted distance of two tokens; 0 for equal rows. */
   bound(token: number, other: number): number;
 }
@@ -54,7 +54,7 @@ export function indexOf(rows: Float32Array, r: number): RivalIndex {
       i < 0 || i >= count ? Number.POSITIVE_INFINITY : Math.abs(rows[order[i] * r] - rows[token * r]);
     for (let limit = reach; ; ) {
       const [below, above] = [away(low), away(high)];
-      if (Math.min(below, above) >= limit) return;
+      if (!(Math.min(below, above) < limit)) return;
       limit = visit(order[below < above ? low-- : high++], limit);
     }
   }
@@ -69,7 +69,7 @@ export function indexOf(rows: Float32Array, r: number): RivalIndex {
       });
       return found.sort((a, b) => a.bound - b.bound || a.other - b.other).map(({ other }) => other);
     },
-    beyond(token, except) {
+    beyond(token, except = new Set()) {
       let nearest = Number.POSITIVE_INFINITY;
       walk(token, nearest, (other, limit) => {
         if (!except.has(other)) nearest = Math.min(nearest, Math.sqrt(squares(token, other, limit ** 2)));

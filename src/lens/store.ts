@@ -15,7 +15,7 @@ export const LENS_FILE = 'lens.safetensors';
 export interface LensOptions extends FitOptions {
   /** Keeps fitted lenses: `folderCache` under Node, `opfsCache` in browsers. */
   readonly cache?: FileCache;
-  /** Called before a fit, which takes about as long as 50 forward passes of 128 tokens. */
+  /** Called before a fit, which takes about as long as 60 forward passes of 128 tokens. */
   readonly onFit?: (layers: readonly number[]) => void;
   /** Called when a fitted lens could not be kept; it is used all the same. */
   readonly onCacheError?: (error: PreimageError) => void;

@@ -67,15 +67,17 @@ export async function* invertMany(
     yield* invertBatch(model, some, options);
   }
   for await (const record of records) {
+    if (options.signal?.aborted) break;
+    let inverter: Inverter;
     try {
       checkRecord(model.config, record);
+      inverter = await inverterOf(model, record.layer, options);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       yield* run();
       yield { record, error };
       continue;
     }
-    const inverter = await inverterOf(model, record.layer, options);
     longest = Math.max(longest, lengthOf(record));
     const fits =
       batch.length < inverter.promptsAtOnce(longest) &&
@@ -86,9 +88,8 @@ export async function* invertMany(
       longest = lengthOf(record);
     }
     batch.push(record);
-    if (options.signal?.aborted) return;
   }
-  yield* run();
+  if (!options.signal?.aborted) yield* run();
 }
 
 async function* invertBatch(
@@ -119,20 +120,31 @@ async function reported(record: StateRecord, work: () => Promise<Inversion>): Pr
 
 const inverters = new WeakMap<LoadedModel, Map<string, Promise<Inverter>>>();
 
-/** The inverter of a layer, prepared when first asked for. It lives as long as the model's context. */
+/** Inverters of a model that are kept; with a vocabulary of 50,000 each holds about 100 MB. */
+const KEPT = 4;
+
+/** The inverter of a layer, prepared when first asked for, and kept until others are asked for more recently. */
 export function inverterOf(
   model: LoadedModel,
   layer: number,
-  { noise, lens }: Pick<InvertOptions, 'noise' | 'lens'> = {},
+  { noise, lens, signal }: Pick<InvertOptions, 'noise' | 'lens' | 'signal'> = {},
 ): Promise<Inverter> {
   const known = inverters.get(model) ?? new Map<string, Promise<Inverter>>();
   inverters.set(model, known);
   const key = JSON.stringify([layer, noise]);
-  let inverter = known.get(key);
-  if (!inverter) {
-    inverter = lensesOf(model, [layer], lens).then(([fitted]) => createInverter(model, fitted, noise));
-    known.set(key, inverter);
-    inverter.catch(() => known.delete(key));
+  const inverter =
+    known.get(key) ??
+    lensesOf(model, [layer], { signal, ...lens }).then(([fitted]) => createInverter(model, fitted, noise));
+  known.delete(key);
+  known.set(key, inverter); // the most recent comes last
+  inverter.catch(() => known.delete(key));
+  const [oldest] = known;
+  if (known.size > KEPT) {
+    known.delete(oldest[0]);
+    oldest[1].then(
+      (unused) => unused.dispose(),
+      () => {},
+    );
   }
   return inverter;
 }
@@ -151,13 +163,15 @@ async function invertByPolicy(
   const { positions, forwardEquivalents, scoring } = await searchByPolicy(model, record, policy, options, radius);
   const tokens = positions.map(({ token }) => token);
   const length = lengthOf(record);
+  const isWhole =
+    positions.length > 0 && positions.every(({ candidates }) => candidates >= model.config.vocabularySize);
   return {
     text: model.tokenizer?.decode(tokens),
     tokens,
     exact: positions.length === length && positions.every(({ verdict }) => verdict === 'accepted'),
     layer,
     policy: policy.name,
-    scope: positions.every(({ candidates }) => candidates >= model.config.vocabularySize) ? 'vocabulary' : 'evaluated',
+    scope: isWhole ? 'vocabulary' : 'evaluated',
     noise: noise.level,
     positions,
     length,
@@ -207,6 +221,9 @@ function checkRecord(config: ModelConfig, record: StateRecord): void {
     );
   }
   const length = lengthOf(record);
+  if (!Number.isInteger(firstPosition) || firstPosition < 0) {
+    throw new InputError(`${name} starts at position ${firstPosition}.`, 'Give its first row a position of 0 or more.');
+  }
   if (!Number.isInteger(length) || length === 0 || firstPosition + length > config.contextLength) {
     throw new InputError(
       `${name} holds ${length} positions${firstPosition > 0 ? ` from ${firstPosition} on` : ''}; the model has 1 to ${config.contextLength}.`,

@@ -20,12 +20,13 @@ export interface Inverter {
    */
   invert(records: readonly StateRecord[], options?: InvertOptions): Promise<Inversion[]>;
   /**
-   * What noise costs here: tokens that, at a position, may be as near as the true one, on average. Each is a row to try; beyond
-   * `MOST_RIVALS` they are left, and positions come out ambiguous.
+   * What the noise costs: tokens that, at a position, may be as near as the true one, on average. Each is a row to
+   * try; beyond `MOST_RIVALS` they are left, and positions come out ambiguous.
    */
   readonly expectedRivals: number;
   /** How many prompts of some length fit the memory and the batch. */
   promptsAtOnce(length: number): number;
+  /** Frees what it holds on the GPU, once inversions that run are done. */
   dispose(): void;
 }
 
@@ -57,6 +58,9 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
     at: (t) => places[Math.min(t, 1)],
   };
 
+  let running = 0;
+  let isDisposed = false;
+
   return {
     layer,
     expectedRivals: expectedRivals(),
@@ -65,6 +69,8 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
       return Math.max(1, Math.min(MOST_PROMPTS, Math.floor(CACHE_BYTES / bytes)));
     },
     async invert(records, { batch = DEFAULT_BATCH, prove = false, signal, onPosition, onCandidates } = {}) {
+      if (records.length === 0) return [];
+      running++;
       const capacity = Math.max(...records.map(lengthOf));
       const map = newPositionMap(model, layer, { slots: records.length, capacity });
       const bench: Bench = { model, map, first, rest, batch };
@@ -85,13 +91,20 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
         return all.map((recovered, i) => summarize(recovered, runs[i]));
       } finally {
         map.cache.dispose();
+        running--;
+        if (isDisposed && running === 0) free();
       }
     },
     dispose() {
-      first.dispose();
-      if (rest !== first) rest.dispose();
+      isDisposed = true;
+      if (running === 0) free();
     },
   };
+
+  function free(): void {
+    first.dispose();
+    if (rest !== first) rest.dispose();
+  }
 
   function expectedRivals(): number {
     const { width, vocabularySize } = config;
@@ -116,7 +129,10 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
       exact: positions.length === length && positions.every(({ verdict }) => verdict === 'accepted'),
       layer,
       policy: 'speculative',
-      scope: positions.every(({ candidates }) => candidates >= config.vocabularySize) ? 'vocabulary' : 'calibrated',
+      scope:
+        positions.length > 0 && positions.every(({ candidates }) => candidates >= config.vocabularySize)
+          ? 'vocabulary'
+          : 'calibrated',
       noise,
       positions,
       length,

@@ -27,6 +27,8 @@ export interface NoiseModel {
   readonly level: number;
   /** Whether the noise is known to be independent in every direction, so that one wrong token gets its share only. */
   readonly isotropic: boolean;
+  /** Whether a caller, or the states' dtype, told of it: it is then not estimated. */
+  readonly isTold: boolean;
   /** Distances up to this are explained, for a state of this norm. */
   radius(stateNorm: number): number;
   /** Distances up to this are alike: which of two tokens is nearer says nothing. */
@@ -52,15 +54,17 @@ export function givenNoise(
 ): NoiseModel {
   const rounding = (norm: number) => acceptRadius(norm, calibration, dtype);
   const noise = told ?? (dtype === 'F16' || dtype === 'BF16' ? { run: dtype } : undefined);
-  if (noise === undefined) return { level: 0, isotropic: false, radius: rounding, floor: rounding };
+  if (noise === undefined) return { level: 0, isotropic: false, isTold: false, radius: rounding, floor: rounding };
   if ('run' in noise) {
     const error = runUnits(layer) * STORED_ERROR[noise.run];
     const floor = (norm: number) => acceptRadius(norm, calibration, 'F32');
-    return { level: error / 4, isotropic: false, radius: (norm) => rounding(norm) + error * norm, floor };
+    const radius = (norm: number) => rounding(norm) + error * norm;
+    return { level: error / 4, isotropic: false, isTold: true, radius, floor };
   }
   // |e|^2 / sigma^2 has mean d and variance 2 d: six deviations above.
   const share = noise.gaussian * Math.sqrt(1 + 6 * Math.sqrt(2 / width));
-  return { level: noise.gaussian, isotropic: true, radius: (norm) => rounding(norm) + share * norm, floor: rounding };
+  const radius = (norm: number) => rounding(norm) + share * norm;
+  return { level: noise.gaussian, isotropic: true, isTold: true, radius, floor: rounding };
 }
 
 /**
@@ -69,7 +73,7 @@ export function givenNoise(
  * @param shares Distance over norm of each position's nearest token.
  */
 export function estimatedNoise(given: NoiseModel, shares: readonly number[]): NoiseModel {
-  if (given.level > 0 || shares.length === 0) return given;
+  if (given.isTold || shares.length === 0) return given;
   const beyond = shares.filter((share) => share > given.radius(1)).length;
   if (2 * beyond <= shares.length) return given;
   const level = median(shares);

@@ -46,8 +46,8 @@ interface Pending {
 
 /** Tokens looked at for a proposal: the best, and the next for the doubt. */
 const PROPOSED = 2;
-/** More states than this many of one request stay on the GPU. */
-const READ_BACK = 256;
+/** More states than this many of one request stay on the GPU: more than rivals, which the search goes on from. */
+const READ_BACK = 1024;
 
 /**
  * Runs recoveries side by side: in each round every one of them that has not ended asks something, all requests run as
@@ -118,18 +118,18 @@ function* propose(bench: Bench, asked: readonly Asked<Request>[], reply: Answer)
     });
     return upload(context, values, [of.length, d]);
   };
-  for (const [scorer, part] of [
-    [bench.first, rows.filter(({ t }) => t === 0)],
-    [bench.rest, rows.filter(({ t }) => t > 0)],
+  for (const [scorer, part, isFirst] of [
+    [bench.first, rows.filter(({ t }) => t === 0), true],
+    [bench.rest, rows.filter(({ t }) => t > 0), false],
   ] as const) {
     for (const { record, cost } of new Set(part.map(({ i }) => asked[i]))) {
-      const count = scorer === bench.first ? 1 : record.values.length / record.width - 1;
+      const count = isFirst ? 1 : record.values.length / record.width - 1;
       cost.flops(count * scorer.flopsPerRow, true);
     }
     for (let begin = 0; begin < part.length; begin += bench.batch) {
       const some = part.slice(begin, begin + bench.batch);
       const ranking = context.scope(() => {
-        const previous = scorer === bench.rest ? stacked(some, 1) : undefined;
+        const previous = isFirst ? undefined : stacked(some, 1);
         const positions = Uint32Array.from(some, ({ record, t }) => positionOf(record, t));
         return scorer.propose(stacked(some, 0), previous, positions, PROPOSED);
       });
@@ -262,7 +262,7 @@ function* correct(bench: Bench, asked: readonly Asked<Correct>[], reply: Answer)
     const { first, count } = group[0].request;
     const scorer = first ? bench.first : bench.rest;
     for (const { request, cost } of group) {
-      cost.flops(request.tokens.length * (scorer.flopsPerRow + 2 * map.width ** 2), true);
+      cost.flops(request.tokens.length * scorer.flopsPerRow, true);
     }
     for (const some of batches(group, bench.batch)) {
       const ranking = context.scope(() => {

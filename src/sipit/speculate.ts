@@ -15,7 +15,7 @@ export interface Task {
   readonly record: StateRecord;
   readonly geometry: Geometry;
   readonly noise: NoiseModel;
-  /** Enumerate the vocabulary at every position in the end. */
+  /** Enumerate the vocabulary at every position. */
   readonly prove: boolean;
   readonly signal: AbortSignal | undefined;
   /** Called when the search is done with a position; the verdict may still change with the noise estimated. */
@@ -33,6 +33,8 @@ const CHORD = [2, 4, 16, 160];
 /** Candidates of a sweep through the vocabulary: at first, doubled until it ends, and at most before it can be stopped. */
 const FIRST_SWEEP = 16;
 const MOST_SWEEP = 4096;
+/** Candidates of the chord at each nearer token on the way. */
+const SWEEP_CHORD = 16;
 /** Rivals tried without a second thought, and at most where noise explains what is seen. */
 const FEW_RIVALS = 16;
 export const MOST_RIVALS = 512;
@@ -53,7 +55,9 @@ export interface Recovered {
 interface Position {
   /** Norm of the observed state. */
   readonly norm: number;
-  readonly tried: Map<number, number>;
+  /** Distances of the tokens tried; of a whole vocabulary, only those of the two nearest are kept. */
+  tried: Map<number, number>;
+  isWhole: boolean;
   best: Candidate & { readonly state?: Float32Array };
   rivals: number;
   /** The search has done what it can: nothing more is tried here. */
@@ -91,6 +95,7 @@ export function* recover(task: Task): Recovery<Recovered> {
     for (; t < end; t++) {
       note(t, proposals.subarray(t, t + 1), { distances: rows.distances.subarray(t - settled), states: stateOf(t) });
       if (!(yield* settle(t))) yield* search(t);
+      if (task.prove) yield* evaluateAll(t);
       if (signal?.aborted) break;
       if (positions[t].best.token === proposals[t]) {
         task.onPosition?.(describe(t, noiseSoFar()));
@@ -110,7 +115,6 @@ export function* recover(task: Task): Recovery<Recovered> {
       return rows.states!.subarray((at - settled) * d, (at - settled + 1) * d);
     }
   }
-  if (task.prove) for (let t = 0; t < settled; t++) yield* evaluateAll(t);
   const noise = noiseSoFar();
   return { positions: positions.slice(0, settled).map((_, t) => describe(t, noise)), noise: noise.level };
 
@@ -125,25 +129,31 @@ export function* recover(task: Task): Recovery<Recovered> {
     positions[t] ??= {
       norm: norm(observed(t)),
       tried: new Map(),
+      isWhole: false,
       best: { token: -1, distance: Number.POSITIVE_INFINITY },
       rivals: 0,
       settled: false,
     };
     const position = positions[t];
     tokens.forEach((token, i) => {
-      position.tried.set(token, distances[i]);
+      if (!position.isWhole || position.tried.has(token)) position.tried.set(token, distances[i]);
       const isNearer = distances[i] < position.best.distance || token === position.best.token;
       if (isNearer) {
         position.best = { token, distance: distances[i], state: states?.slice(i * d, (i + 1) * d) };
       }
     });
+    if (position.tried.size < geometry.vocabularySize) return;
+    const { best, tried } = position;
+    const runnerUp = nearestOther(tried, best.token);
+    position.isWhole = true;
+    position.tried = new Map([best, ...(runnerUp ? [runnerUp] : [])].map(({ token, distance }) => [token, distance]));
   }
 
   function* evaluate(t: number, tokens: readonly number[]): Recovery<void> {
     if (tokens.length === 0) return;
     const ids = Uint32Array.from(tokens);
     note(t, ids, yield* ask({ kind: 'candidates', at: t, tokens: ids }));
-    task.onCandidates?.(t, positions[t].tried.size, positions[t].best);
+    task.onCandidates?.(t, countTried(positions[t]), positions[t].best);
   }
 
   function* evaluateAll(t: number): Recovery<void> {
@@ -154,7 +164,8 @@ export function* recover(task: Task): Recovery<Recovered> {
   }
 
   function untried(t: number, tokens?: Iterable<number>): number[] {
-    const { tried } = positions[t];
+    const { tried, isWhole } = positions[t];
+    if (isWhole) return [];
     const all = tokens ?? Array(geometry.vocabularySize).keys();
     return [...all].filter((token) => !tried.has(token));
   }
@@ -183,12 +194,7 @@ export function* recover(task: Task): Recovery<Recovered> {
   function* search(t: number): Recovery<void> {
     const position = positions[t];
     for (const count of CHORD) {
-      const { token, state } = position.best;
-      const residuals = difference(observed(t), state!);
-      const tokens = Uint32Array.of(token);
-      const likely = yield* ask({ kind: 'correct', first: t === 0, residuals, tokens, count });
-      yield* evaluate(t, untried(t, likely.ids));
-      if (yield* settle(t)) return;
+      if (yield* chord(t, count)) return;
       if (isExplained(t) && (yield* settleUnderNoise(t))) return;
       // Where noise hides more tokens than are worth trying, nothing that follows would tell them apart.
       if (signal?.aborted || (isExplained(t) && count >= FEW_RIVALS)) break;
@@ -197,18 +203,29 @@ export function* recover(task: Task): Recovery<Recovered> {
     position.settled = true;
   }
 
+  /** Tries what the lens favours, corrected by the state of the nearest token. @returns Whether that settles it. */
+  function* chord(t: number, count: number): Recovery<boolean> {
+    const { token, state } = positions[t].best;
+    const residuals = difference(observed(t), state!);
+    const tokens = Uint32Array.of(token);
+    const likely = yield* ask({ kind: 'correct', first: t === 0, residuals, tokens, count });
+    yield* evaluate(t, untried(t, likely.ids));
+    return yield* settle(t);
+  }
+
   /**
-   * Tries the whole vocabulary, in the order that the full Jacobian at the nearest token favours, until it is settled which
-   * is nearest; as long as that is cheap beside what is left, the Jacobian is taken anew at a nearer one.
+   * Tries the whole vocabulary in the order that the full Jacobian at the nearest token favours, until it is settled which
+   * is nearest. A nearer one on the way is a better place for the chord, and where that is cheap, for the Jacobian.
    */
   function* sweep(t: number): Recovery<void> {
     let order = yield* screen(t);
-    let screened = positions[t].best.token;
     for (let count = FIRST_SWEEP; order.length > 0 && !signal?.aborted; count *= 2) {
+      const { token } = positions[t].best;
       yield* evaluate(t, order.slice(0, Math.min(count, MOST_SWEEP)));
       if (yield* settle(t)) return;
-      const isNearer = positions[t].best.token !== screened;
-      screened = positions[t].best.token;
+      const { best } = positions[t];
+      const isNearer = best.token !== token && best.state !== undefined;
+      if (isNearer && (yield* chord(t, SWEEP_CHORD))) return;
       order = isNearer && 2 * d < count ? yield* screen(t) : untried(t, order);
     }
   }
@@ -216,16 +233,15 @@ export function* recover(task: Task): Recovery<Recovered> {
   /** Tokens not tried, in the order of what the full Jacobian at the nearest token predicts. */
   function* screen(t: number): Recovery<number[]> {
     const { token, state } = positions[t].best;
-    if (!state) return untried(t);
-    const residual = difference(observed(t), state);
+    const residual = difference(observed(t), state!);
     return untried(t, yield* ask({ kind: 'screen', at: t, token, residual }));
   }
 
   /** Whether noise that is known of explains how far the nearest token is. */
   function isExplained(t: number): boolean {
-    const isKnown = task.noise.level > 0 || t >= ESTIMATED_FROM;
     const { best, norm } = positions[t];
-    return isKnown && best.distance <= noiseSoFar().radius(norm);
+    const noise = noiseSoFar();
+    return noise.level > 0 && best.distance <= noise.radius(norm);
   }
 
   /** Tries all rivals that noise may hide, unless they are too many. @returns Whether it is settled which is nearest. */
@@ -249,7 +265,7 @@ export function* recover(task: Task): Recovery<Recovered> {
       const { rivals, kappa } = geometry.at(t);
       const away = norm(difference(observed(t), state(t)));
       // A prefix that was a little wrong moves a right state by less than the next token is away.
-      return away > 0.5 * kappa * rivals.beyond(proposals[t], new Set([proposals[t]]));
+      return away > 0.5 * kappa * rivals.beyond(proposals[t]);
     });
     if (off.length === 0) return;
     const residuals = new Float32Array(off.length * d);
@@ -267,14 +283,16 @@ export function* recover(task: Task): Recovery<Recovered> {
   /** Whether the whole vocabulary was tried in vain at the last few positions: what follows would fare no better. */
   function isHopeless(): boolean {
     const last = positions.slice(Math.max(0, settled - HOPELESS), settled);
-    const isLost = ({ tried, best, norm }: Position) =>
-      tried.size >= geometry.vocabularySize && best.distance > task.noise.radius(norm);
+    const isLost = ({ isWhole, best, norm }: Position, i: number) =>
+      isWhole && best.distance > task.noise.radius(norm) && !isCertain(settled - HOPELESS + i);
     return last.length === HOPELESS && last.every(isLost);
   }
 
   /** The noise given, or what the distances so far show where it is certain which token is nearest. */
   function noiseSoFar(): NoiseModel {
+    if (task.noise.isTold) return task.noise;
     const telling = positions.filter(({ best, norm }, t) => best.distance <= task.noise.radius(norm) || isCertain(t));
+    if (telling.length < ESTIMATED_FROM) return task.noise;
     return estimatedNoise(
       task.noise,
       telling.map(({ best, norm }) => best.distance / (norm || 1)),
@@ -292,10 +310,14 @@ export function* recover(task: Task): Recovery<Recovered> {
 
   /** How far from the observed state every token not tried is, by the lens's calibration; Infinity when all were. */
   function othersBeyond(t: number): number {
-    const { best, tried } = positions[t];
-    if (tried.size >= geometry.vocabularySize) return Number.POSITIVE_INFINITY;
+    const { best, tried, isWhole } = positions[t];
+    if (isWhole) return Number.POSITIVE_INFINITY;
     const { rivals, kappa } = geometry.at(t);
     return Math.max(0, kappa * rivals.beyond(best.token, new Set(tried.keys())) - best.distance);
+  }
+
+  function countTried({ tried, isWhole }: Position): number {
+    return isWhole ? geometry.vocabularySize : tried.size;
   }
 
   function describe(t: number, noise: NoiseModel): PositionResult {
@@ -319,7 +341,7 @@ export function* recover(task: Task): Recovery<Recovered> {
       runnerUp,
       othersBeyond: isWhole ? undefined : others,
       margin: Number.isFinite(nearest) && nearest >= distance ? nearest - distance : undefined,
-      candidates: tried.size,
+      candidates: countTried(positions[t]),
       rivals,
     };
   }
@@ -346,8 +368,9 @@ function reasonFor(
 ): string | undefined {
   if (verdict === 'accepted') return undefined;
   if (verdict === 'not found') {
-    const tried = isWhole ? 'no token of the vocabulary' : 'no token that could be';
-    return `${tried} is within the radius of this state`;
+    return isWhole
+      ? 'no token of the vocabulary fits this state'
+      : "no token fits this state, by the lens's calibration";
   }
   if (isTwin) return `tokens ${token} and ${runnerUp!.token} have equal rows in the embedding and cannot be told apart`;
   if (noise.level > 0 && !noise.isotropic) {
