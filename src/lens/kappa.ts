@@ -9,7 +9,7 @@ import type { Samples } from './samples.ts';
  * Share of the smallest ratio seen that is kept: the pairs looked at are few beside those of a whole vocabulary. Of all
  * pairs of the default model behind seven prefixes none went below it.
  */
-const SAFETY = 0.58;
+export const SAFETY = 0.58;
 /** Prefixes that rows are compared behind, and tokens behind each. */
 const PREFIXES = 8;
 const TOKENS = 64;
