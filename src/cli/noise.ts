@@ -53,7 +53,7 @@ export async function warnOfNoise(
   lens: LensOptions,
 ): Promise<void> {
   if (!noise || !('gaussian' in noise)) return;
-  const { expectedRivals } = await inverterOf(model, layer, { noise, lens });
+  const expectedRivals = (await inverterOf(model, layer, { noise, lens })).expectedRivals();
   const level = noiseLevel(noise.gaussian);
   if (expectedRivals > MOST_RIVALS) {
     warn(

@@ -2,6 +2,8 @@
 
 import { stripVTControlCharacters } from 'node:util';
 
+export { count, counted, duration, significant } from '../report/text.ts';
+
 const graphemes = new Intl.Segmenter();
 
 // East Asian wide forms and emoji, which take two columns.
@@ -53,36 +55,11 @@ export function bar(share: number, columns: number): string {
   return '█'.repeat(Math.floor(eighths / 8)) + EIGHTHS[eighths % 8];
 }
 
-/** Three significant digits: `0.00123`, `4.1e-6`. */
-export function significant(value: number): string {
-  if (value === 0 || !Number.isFinite(value)) return String(value);
-  const size = Math.abs(value);
-  return size >= 1e-3 && size < 1e5 ? trimmed(value) : value.toExponential(1);
-}
-
-const trimmed = (value: number): string => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
-
-/** A whole number with separators: `3,505,152`. */
-export const count = (value: number): string => value.toLocaleString('en');
-
-/** A count with its noun: `1 token`, `12 tokens`. */
-export const counted = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
-
 /** Bytes in binary units: `14.0 MiB`. */
 export function byteSize(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   const unit = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), units.length - 1);
   return unit === 0 ? `${bytes} bytes` : `${(bytes / 1024 ** unit).toFixed(1)} ${units[unit]}`;
-}
-
-/** A duration: `0.84 s`, `12.3 s`, `4 min 5 s`. */
-export function duration(seconds: number): string {
-  if (seconds < 10) return `${seconds.toFixed(2)} s`;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  return whole < 3600
-    ? `${Math.floor(whole / 60)} min ${whole % 60} s`
-    : `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 /** Wraps a text into lines of at most `columns`, each behind `indent`. Words longer than that stay whole. */

@@ -2,7 +2,7 @@ import type { Matrix } from 'ml-matrix';
 import type { ModelConfig } from '../model/config.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
-import { seededRandom } from '../reference/random.ts';
+import { permutation } from '../reference/random.ts';
 import { take } from '../tensor/tensor.ts';
 import { kappaRows, measureKappa, pairRatio } from './kappa.ts';
 import { embeddingLens, type LayerLens, type LinearLens } from './lens.ts';
@@ -71,7 +71,7 @@ export async function fitLens(
   for (const layer of layers) checkLayer(config, layer);
   signal?.throwIfAborted();
   const { length, own, random, singles: count, rows: total } = planFit(config);
-  const tokens = shuffled(config.vocabularySize, seed).subarray(0, count);
+  const tokens = permutation(config.vocabularySize, seed).subarray(0, count);
   const lenses = layers.includes(0) ? [await embeddingLensOf(model, tokens)] : [];
   const fitted = [...new Set(layers)].filter((layer) => layer > 0).sort((a, b) => a - b);
   if (fitted.length === 0) return lenses;
@@ -161,14 +161,3 @@ const flat = (matrix: Matrix): Float32Array => Float32Array.from(matrix.to1DArra
 /** In f32, as files keep it: a lens that was read is the one that was fitted. */
 const rootMeanSquare = (values: Float32Array): number =>
   Math.fround(Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length));
-
-/** All token ids in a random order. */
-function shuffled(count: number, seed: number): Uint32Array {
-  const { next } = seededRandom(seed);
-  const ids = Uint32Array.from({ length: count }, (_, i) => i);
-  for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(next() * (i + 1));
-    [ids[i], ids[j]] = [ids[j], ids[i]];
-  }
-  return ids;
-}

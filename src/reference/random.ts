@@ -18,3 +18,14 @@ export function seededRandom(seed: number) {
     normal: (count: number, std = 1) => Float32Array.from({ length: count }, () => std * gauss()),
   };
 }
+
+/** 0 .. count - 1 in a random order that is the same for the same seed (Fisher and Yates). */
+export function permutation(count: number, seed: number): Uint32Array {
+  const { next } = seededRandom(seed);
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  for (let last = count - 1; last > 0; last--) {
+    const other = Math.floor(next() * (last + 1));
+    [order[last], order[other]] = [order[other], order[last]];
+  }
+  return order;
+}

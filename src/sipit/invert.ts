@@ -6,6 +6,7 @@ import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { searchByPolicy } from './by-policy.ts';
 import { calibrate, norm } from './decision.ts';
+import { inversionOf, lengthOf } from './inversion.ts';
 import { createInverter, type Inverter } from './inverter.ts';
 import { givenNoise } from './noise.ts';
 import { type Policy, policies } from './policy.ts';
@@ -161,27 +162,13 @@ async function invertByPolicy(
   const noise = givenNoise(options.noise, record, calibration);
   const radius = (t: number) => noise.radius(norm(values.subarray(t * width, (t + 1) * width)));
   const { positions, forwardEquivalents, scoring } = await searchByPolicy(model, record, policy, options, radius);
-  const tokens = positions.map(({ token }) => token);
-  const length = lengthOf(record);
-  const isWhole =
-    positions.length > 0 && positions.every(({ candidates }) => candidates >= model.config.vocabularySize);
-  return {
-    text: model.tokenizer?.decode(tokens),
-    tokens,
-    exact: positions.length === length && positions.every(({ verdict }) => verdict === 'accepted'),
-    layer,
+  return inversionOf(model, record, {
     policy: policy.name,
-    scope: isWhole ? 'vocabulary' : 'evaluated',
+    scope: 'evaluated',
     noise: noise.level,
     positions,
-    length,
-    cost: {
-      forwardEquivalents,
-      scoring,
-      candidates: positions.reduce((sum, { candidates }) => sum + candidates, 0),
-      seconds: (performance.now() - started) / 1000,
-    },
-  };
+    cost: { forwardEquivalents, scoring, seconds: (performance.now() - started) / 1000 },
+  });
 }
 
 /** @returns The policy to search by; undefined for speculation. */
@@ -207,8 +194,6 @@ function checkNoise(noise: Noise | undefined): void {
     "Give its standard deviation as a share of a state's RMS: 0 or more.",
   );
 }
-
-const lengthOf = ({ values, width }: StateRecord): number => values.length / width;
 
 /** @throws InputError unless the model can have produced the record. */
 function checkRecord(config: ModelConfig, record: StateRecord): void {

@@ -4,8 +4,10 @@ import { rivalIndex } from '../lens/rivals.ts';
 import { createScorer } from '../lens/scorer.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { newPositionMap } from '../model/position-map.ts';
+import { DEFAULT_BATCH } from './by-policy.ts';
 import { costMeter } from './cost.ts';
 import { calibrate, reachOf } from './decision.ts';
+import { inversionOf, lengthOf } from './inversion.ts';
 import { givenNoise } from './noise.ts';
 import { type Bench, type Run, runRounds } from './rounds.ts';
 import { type Geometry, type Recovered, recover } from './speculate.ts';
@@ -23,14 +25,13 @@ export interface Inverter {
    * What the noise costs: tokens that, at a position, may be as near as the true one, on average. Each is a row to
    * try; beyond `MOST_RIVALS` they are left, and positions come out ambiguous.
    */
-  readonly expectedRivals: number;
+  expectedRivals(): number;
   /** How many prompts of some length fit the memory and the batch. */
   promptsAtOnce(length: number): number;
   /** Frees what it holds on the GPU, once inversions that run are done. */
   dispose(): void;
 }
 
-const DEFAULT_BATCH = 1024;
 const MOST_PROMPTS = 64;
 /** Tokens that `expectedRivals` looks at. */
 const FORECAST = 64;
@@ -63,7 +64,7 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
 
   return {
     layer,
-    expectedRivals: expectedRivals(),
+    expectedRivals,
     promptsAtOnce(length) {
       const bytes = 8 * length * config.width * Math.max(layer, 1);
       return Math.max(1, Math.min(MOST_PROMPTS, Math.floor(CACHE_BYTES / bytes)));
@@ -109,8 +110,8 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
   function expectedRivals(): number {
     const { width, vocabularySize } = config;
     const typical = rms * Math.sqrt(width); // norm of a state
-    const model = givenNoise(noise, { dtype: 'F32', layer, width }, calibration);
-    const reach = reachOf(model, model.level * typical, typical, width).likely / lens.rest.kappa;
+    const assumed = givenNoise(noise, { dtype: 'F32', layer, width }, calibration);
+    const reach = reachOf(assumed, assumed.level * typical, typical, width).likely / lens.rest.kappa;
     const tokens = Array.from({ length: FORECAST }, (_, i) => Math.floor((i * vocabularySize) / FORECAST));
     return tokens.reduce((sum, token) => sum + restRivals.within(token, reach).length, 0) / FORECAST;
   }
@@ -119,34 +120,16 @@ export async function createInverter(model: LoadedModel, lens: LayerLens, noise?
     return tokenizer ? { ...result, text: tokenizer.token(result.token) } : result;
   }
 
-  function summarize({ positions: found, noise }: Recovered, { record, cost, seconds }: Run<Recovered>): Inversion {
-    const positions = found.map(named);
-    const tokens = positions.map(({ token }) => token);
-    const length = lengthOf(record);
-    return {
-      text: tokenizer?.decode(tokens),
-      tokens,
-      exact: positions.length === length && positions.every(({ verdict }) => verdict === 'accepted'),
-      layer,
+  function summarize({ positions, noise }: Recovered, { record, cost, seconds }: Run<Recovered>): Inversion {
+    return inversionOf(model, record, {
       policy: 'speculative',
-      scope:
-        positions.length > 0 && positions.every(({ candidates }) => candidates >= config.vocabularySize)
-          ? 'vocabulary'
-          : 'calibrated',
+      scope: 'calibrated',
       noise,
-      positions,
-      length,
-      cost: {
-        forwardEquivalents: cost.forwardEquivalents(),
-        scoring: cost.scoringEquivalents(),
-        candidates: positions.reduce((sum, { candidates }) => sum + candidates, 0),
-        seconds,
-      },
-    };
+      positions: positions.map(named),
+      cost: { forwardEquivalents: cost.forwardEquivalents(), scoring: cost.scoringEquivalents(), seconds },
+    });
   }
 }
-
-const lengthOf = ({ values, width }: StateRecord): number => values.length / width;
 
 /** Of both lenses, or once where they are the same. */
 async function twice<T>({ first, rest }: LayerLens, make: (lens: LayerLens['first']) => Promise<T>): Promise<[T, T]> {

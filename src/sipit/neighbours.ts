@@ -55,14 +55,19 @@ async function tableDistances({ context, tokenTable }: LanguageModel, row: () =>
     const e = row(); // (1, d)
     return tokenTable.chunks.map((chunk) => distance(chunk, e));
   });
-  const distances = new Float32Array(tokenTable.rows);
-  let first = 0;
-  for (const bytes of await takeBytes(parts)) {
+  return joined(await takeBytes(parts));
+}
+
+/** Numbers that came back in parts, one after another. */
+export function joined(parts: readonly ArrayBuffer[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, { byteLength }) => sum + byteLength / 4, 0));
+  let filled = 0;
+  for (const bytes of parts) {
     const part = new Float32Array(bytes);
-    distances.set(part, first);
-    first += part.length;
+    whole.set(part, filled);
+    filled += part.length;
   }
-  return distances;
+  return whole;
 }
 
 /** What the embedding adds for a position, wpe_p, [1, d]. */

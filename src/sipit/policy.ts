@@ -1,5 +1,5 @@
 import { orderByLogit } from '../model/generate.ts';
-import { seededRandom } from '../reference/random.ts';
+import { permutation, seededRandom } from '../reference/random.ts';
 import type { Candidate, PolicyName } from './types.ts';
 
 /**
@@ -91,17 +91,6 @@ export function randomPolicy({ seed = 0, batch = 1 }: RandomOptions = {}): Polic
       for (let first = 0; first < order.length; first += batch) yield order.subarray(first, first + batch);
     },
   };
-}
-
-/** 0 .. count - 1 in a random order (Fisher and Yates). */
-function permutation(count: number, seed: number): Uint32Array {
-  const { next } = seededRandom(seed);
-  const order = Uint32Array.from({ length: count }, (_, i) => i);
-  for (let last = count - 1; last > 0; last--) {
-    const other = Math.floor(next() * (last + 1));
-    [order[last], order[other]] = [order[other], order[last]];
-  }
-  return order;
 }
 
 /** As published. */

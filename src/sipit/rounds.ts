@@ -8,6 +8,7 @@ import { matmul } from '../ops/matmul.ts';
 import { reshape, type Tensor, takeBytes, upload } from '../tensor/tensor.ts';
 import type { CostMeter } from './cost.ts';
 import { norm } from './decision.ts';
+import { joined } from './neighbours.ts';
 import type { Candidates, Correct, Evaluated, Recovery, Reply, Request, Screen, Window } from './requests.ts';
 import type { StateRecord } from './types.ts';
 
@@ -170,19 +171,7 @@ function* windows({ model, map, batch }: Bench, asked: readonly Asked<Window>[],
     for (const { request, cost } of some) cost.rows(request.tokens.length, map.layer);
     yield {
       tensors: [states],
-      decode([bytes]) {
-        const all = new Float32Array(bytes);
-        let begin = 0;
-        for (const one of some) {
-          const { tokens, from } = one.request;
-          const rows = all.subarray(begin * map.width, (begin + tokens.length) * map.width);
-          reply(
-            one.slot,
-            evaluated(one, tokens, rows, (r) => from + r),
-          );
-          begin += tokens.length;
-        }
-      },
+      decode: ([bytes]) => replyStates(some, bytes, ({ from }, r) => from + r, reply),
     };
   }
 }
@@ -213,19 +202,7 @@ function* candidates(
   for (const some of batches(few, batch)) {
     yield {
       tensors: [context.scope(() => statesOf(some))],
-      decode([bytes]) {
-        const all = new Float32Array(bytes);
-        let begin = 0;
-        for (const one of some) {
-          const { tokens, at } = one.request;
-          const rows = all.subarray(begin * map.width, (begin + tokens.length) * map.width);
-          reply(
-            one.slot,
-            evaluated(one, tokens, rows, () => at),
-          );
-          begin += tokens.length;
-        }
-      },
+      decode: ([bytes]) => replyStates(some, bytes, ({ at }) => at, reply),
     };
   }
   for (const one of asked) {
@@ -241,7 +218,7 @@ function* candidates(
     yield {
       tensors: parts,
       decode(bytes) {
-        const distances = Float64Array.from(bytes.flatMap((part) => [...new Float32Array(part)]));
+        const distances = Float64Array.from(joined(bytes));
         expectFinite(distances, tokens, map.layer);
         reply(one.slot, { distances });
       },
@@ -315,8 +292,7 @@ async function screen({ model, map }: Bench, { slot, record, request, cost }: As
       const target = matmul(own, jacobian, { transposeB: true, residual }); // (1, d)
       return tokenTable.chunks.map((chunk) => distance(matmul(chunk, jacobian, { transposeB: true }), target));
     });
-    const parts = await takeBytes(distances);
-    const all = Float32Array.from(parts.flatMap((part) => [...new Float32Array(part)]));
+    const all = joined(await takeBytes(distances));
     return Uint32Array.from(all, (_, token) => token).sort((a, b) => all[a] - all[b] || a - b);
   } finally {
     linearization.dispose();
@@ -326,7 +302,28 @@ async function screen({ model, map }: Bench, { slot, record, request, cost }: As
 const observedAt = ({ values, width }: StateRecord, t: number): Float32Array =>
   values.subarray(t * width, (t + 1) * width);
 
-/** Distances in float64 of rows that were read back. */
+/** Gives each request its rows of the states that came back, with their distances. @param at Position of row r. */
+function replyStates<R extends Window | Candidates>(
+  asked: readonly Asked<R>[],
+  bytes: ArrayBuffer,
+  at: (request: R, r: number) => number,
+  reply: Answer,
+): void {
+  const states = new Float32Array(bytes);
+  let begin = 0;
+  for (const one of asked) {
+    const { slot, record, request } = one;
+    const end = begin + request.tokens.length * record.width;
+    const rows = states.subarray(begin, end);
+    reply(
+      slot,
+      evaluated(one, request.tokens, rows, (r) => at(request, r)),
+    );
+    begin = end;
+  }
+}
+
+/** Distances of rows that were read back. */
 function evaluated(
   { record }: Asked<Request>,
   tokens: Uint32Array,
