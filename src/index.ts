@@ -4,6 +4,7 @@
 export { type Differentiable, grad, jvp, type ValueAndGradients, valueAndGrad, vjp } from './autograd/grad.ts';
 export { type Gradcheck, type GradcheckOptions, gradcheck } from './autograd/gradcheck.ts';
 export { jacobian, rowJacobians } from './autograd/jacobian.ts';
+export { linearizeRows, type RowLinearization } from './autograd/rows.ts';
 export { type Linearization, linearize } from './autograd/tape.ts';
 export * from './errors.ts';
 export { type AdapterDescription, type AdapterKind, describeAdapter } from './gpu/adapter.ts';
@@ -44,7 +45,6 @@ export {
   newPositionMap,
   type PositionMap,
   positionMap,
-  type RowLinearization,
   type Segment,
 } from './model/position-map.ts';
 export { createPrefixCache, type PrefixCache } from './model/prefix-cache.ts';

@@ -1,5 +1,4 @@
-import { rowJacobians } from '../autograd/jacobian.ts';
-import { linearize } from '../autograd/tape.ts';
+import { linearizeRows, type RowLinearization } from '../autograd/rows.ts';
 import { InputError, ShapeError } from '../errors.ts';
 import { uploadVisibility, type Visibility } from '../ops/attention.ts';
 import { reshape, type Tensor, upload } from '../tensor/tensor.ts';
@@ -51,19 +50,6 @@ export interface PositionMap {
    * @throws InputError as `states`.
    */
   linearize(rows: Tensor, slots: Uint32Array, seen?: Uint32Array): RowLinearization;
-}
-
-/** A map of independent rows at B points. Derivatives may come in k sets, [k B, d]: each row k times at its own point. */
-export interface RowLinearization extends Disposable {
-  /** [B, d] */
-  readonly value: Tensor;
-  /** J dx of each row. @param tangents [B, d] or k sets. */
-  jvp(tangents: Tensor): Tensor;
-  /** J^T dy of each row. @param cotangents [B, d] or k sets. */
-  vjp(cotangents: Tensor): Tensor;
-  /** The Jacobian of each row, [d, B, d]: (j, b, i) is the derivative of output j of row b by input i of row b. */
-  jacobians(): Tensor;
-  dispose(): void;
 }
 
 /**
@@ -134,19 +120,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     layer,
     cache,
     states,
-    linearize(rows, slots, seen) {
-      const at = context.unscoped(() => linearize((x) => states(x, slots, seen), [rows]));
-      const linearization: RowLinearization = {
-        value: at.value,
-        jvp: (tangents) => at.jvp([tangents]),
-        vjp: (cotangents) => at.vjp(cotangents)[0],
-        jacobians: () => rowJacobians(at),
-        dispose: at.dispose,
-        [Symbol.dispose]: at.dispose,
-      };
-      context.track(linearization);
-      return linearization;
-    },
+    linearize: (rows, slots, seen) => linearizeRows((x) => states(x, slots, seen), rows),
     extend(rows, segments, hooks) {
       if (begin !== cache.first || end !== held) {
         throw new InputError(

@@ -6,7 +6,8 @@ import { type MatmulOptions, matmul } from '../reference/matmul.ts';
 import { countRows } from '../reference/shape.ts';
 import type { ModelConfig } from './config.ts';
 import { layouts } from './layout.ts';
-import { parametersOf } from './parameters.ts';
+import type { ModelFiles } from './load.ts';
+import { parametersOf, resolveParameters } from './parameters.ts';
 
 /** The keys and values of a fixed prefix, for the first `depth` blocks. */
 export interface ReferencePrefix {
@@ -30,11 +31,12 @@ export interface ReferenceModel {
   prefix(depth?: number): ReferencePrefix;
   /**
    * The one-position map: each row on its own continues the prefix, nothing is appended.
-   * @param rows `[B, d]` of residual state 0.
-   * @param upToLayer The state to return, 0 to `prefix.depth` (the default).
+   * @param rows `[B, d]` at the place `from`.
+   * @param place The place to return, 0 to `prefix.depth` (the default), in half blocks as those of `PositionMap`.
+   * @param from Where the rows stand; default 0.
    * @returns `[B, d]`
    */
-  states(rows: ArrayLike<number>, prefix: ReferencePrefix, upToLayer?: number): Float64Array;
+  states(rows: ArrayLike<number>, prefix: ReferencePrefix, place?: number, from?: number): Float64Array;
   /** As `states`, but the rows follow one another, and their keys and values are appended to the prefix. */
   extend(rows: ArrayLike<number>, prefix: ReferencePrefix, upToLayer?: number): Float64Array;
 }
@@ -50,6 +52,12 @@ export async function loadReferenceModel(
   const weights = new Map<string, Float32Array>();
   for (const { name } of parametersOf(config)) weights.set(name, await parameter(name));
   return referenceModel(config, (name) => weights.get(name)!);
+}
+
+/** The float64 twin of a model whose files are open. */
+export function loadTwin({ config, checkpoint }: Pick<ModelFiles, 'config' | 'checkpoint'>): Promise<ReferenceModel> {
+  const names = resolveParameters(config, checkpoint);
+  return loadReferenceModel(config, (name) => checkpoint.float32(names.get(name)!));
 }
 
 function referenceModel(config: ModelConfig, weight: (name: string) => Float32Array): ReferenceModel {
@@ -85,8 +93,8 @@ function referenceModel(config: ModelConfig, weight: (name: string) => Float32Ar
     return qkv;
   }
 
-  /** One block; with `append`, row r sees the prefix and the rows before it, and all rows are appended. */
-  function block(x: Float64Array, layer: number, prefix: ReferencePrefix, append: boolean): Float64Array {
+  /** x + attn(ln_1 x); with `append`, row r sees the prefix and the rows before it, and all rows are appended. */
+  function attentionStep(x: Float64Array, layer: number, prefix: ReferencePrefix, append: boolean): Float64Array {
     const n = x.length / d;
     const at = `h.${layer}`;
     const qkv = queriesKeysValues(norm(x, `${at}.ln_1`), at); // (n, 3d)
@@ -96,11 +104,19 @@ function referenceModel(config: ModelConfig, weight: (name: string) => Float32Ar
     const cache = { keys, values, capacity: keys.length / d, slots: new Uint8Array(n), seen };
     const [scale, window] = [config.attentionScale(layer), config.attentionWindow(layer)];
     const mixed = attention(qkv, cache, { heads, headDim, scale, window }); // (n, d)
-    const middle = linear(mixed, `${at}.${attentionOut}`, d, { residual: x }); // (n, d)
-    const { activation } = config;
-    const hidden = linear(norm(middle, `${at}.ln_2`), `${at}.mlp.c_fc`, innerWidth, { activation }); // (n, inner)
-    return linear(hidden, `${at}.mlp.c_proj`, d, { residual: middle }); // (n, d)
+    return linear(mixed, `${at}.${attentionOut}`, d, { residual: x }); // (n, d)
   }
+
+  /** x + mlp(ln_2 x) */
+  function mlpStep(x: Float64Array, layer: number): Float64Array {
+    const at = `h.${layer}`;
+    const { activation } = config;
+    const hidden = linear(norm(x, `${at}.ln_2`), `${at}.mlp.c_fc`, innerWidth, { activation }); // (n, inner)
+    return linear(hidden, `${at}.mlp.c_proj`, d, { residual: x }); // (n, d)
+  }
+
+  const block = (x: Float64Array, layer: number, prefix: ReferencePrefix, append: boolean): Float64Array =>
+    mlpStep(attentionStep(x, layer, prefix, append), layer);
 
   const model: ReferenceModel = {
     config,
@@ -130,11 +146,14 @@ function referenceModel(config: ModelConfig, weight: (name: string) => Float32Ar
       return { depth, length: 0, layers: Array.from({ length: depth }, empty) };
     },
 
-    states(rows, prefix, upToLayer = prefix.depth) {
+    states(rows, prefix, place = prefix.depth, from = 0) {
       countRows('states: rows', rows, d);
-      expectLayer(upToLayer, prefix.depth);
+      expectPlace(place, prefix.depth);
+      expectPlace(from, place);
       let x: Float64Array = Float64Array.from(rows); // (B, d)
-      for (let layer = 0; layer < upToLayer; layer++) x = block(x, layer, prefix, false);
+      for (let at = from; at < place; at += 0.5) {
+        x = Number.isInteger(at) ? attentionStep(x, at, prefix, false) : mlpStep(x, at - 0.5);
+      }
       return x;
     },
 
@@ -182,6 +201,11 @@ function appendKeyValues(prefix: ReferencePrefix, layer: number, qkv: Float64Arr
 }
 
 function expectLayer(layer: number, depth: number): void {
-  if (!Number.isInteger(layer) || layer < 0 || layer > depth)
-    throw new InputError(`Layer ${layer} is not among the states at hand.`, `Use a layer from 0 to ${depth}.`);
+  if (!Number.isInteger(layer)) throw new InputError(`${layer} is no layer.`, `Use a whole number from 0 to ${depth}.`);
+  expectPlace(layer, depth);
+}
+
+function expectPlace(place: number, depth: number): void {
+  if (Number.isInteger(2 * place) && place >= 0 && place <= depth) return;
+  throw new InputError(`Layer ${place} is not among the states at hand.`, `Use a layer from 0 to ${depth}.`);
 }

@@ -60,6 +60,8 @@ interface Position {
   isWhole: boolean;
   best: Candidate & { readonly state?: Float32Array };
   rivals: number;
+  /** How far every token not tried is from the observed state, once it was asked for. */
+  others?: number;
   /** The search has done what it can: nothing more is tried here. */
   settled: boolean;
 }
@@ -135,6 +137,7 @@ export function* recover(task: Task): Recovery<Recovered> {
       settled: false,
     };
     const position = positions[t];
+    position.others = undefined;
     tokens.forEach((token, i) => {
       if (!position.isWhole || position.tried.has(token)) position.tried.set(token, distances[i]);
       const isNearer = distances[i] < position.best.distance || token === position.best.token;
@@ -310,10 +313,12 @@ export function* recover(task: Task): Recovery<Recovered> {
 
   /** How far from the observed state every token not tried is, by the lens's calibration; Infinity when all were. */
   function othersBeyond(t: number): number {
-    const { best, tried, isWhole } = positions[t];
+    const position = positions[t];
+    const { best, tried, isWhole } = position;
     if (isWhole) return Number.POSITIVE_INFINITY;
     const { rivals, kappa } = geometry.at(t);
-    return Math.max(0, kappa * rivals.beyond(best.token, new Set(tried.keys())) - best.distance);
+    position.others ??= Math.max(0, kappa * rivals.beyond(best.token, new Set(tried.keys())) - best.distance);
+    return position.others;
   }
 
   function countTried({ tried, isWhole }: Position): number {

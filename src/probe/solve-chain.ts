@@ -1,0 +1,118 @@
+import { difference, norm, plus } from '../linalg/vector.ts';
+import type { Chain } from './chain.ts';
+import { gmres } from './gmres.ts';
+import { ask, type Search, type Vector } from './requests.ts';
+import { type Stage, type StepReport, type StepSolution, solveStep, type Watch } from './solve.ts';
+
+/** How a chain is solved. */
+export interface ChainOptions {
+  /** |F(x) - y| / |y| after which no more is done; default 5e-7. */
+  readonly tolerance?: number;
+  /** Which stages a step may go through; default all. */
+  readonly stages?: readonly Stage[];
+  readonly watch?: Watch & { onStep?(name: string, report?: StepReport): void };
+}
+
+/** A preimage under a chain. */
+export interface ChainSolution {
+  /** The preimage; where a step could not be solved, what would have been its input. */
+  readonly x: Vector;
+  /** Whether every step was solved; the residual says how well. */
+  readonly solved: boolean;
+  /** |F(x) - y| / |y| as the GPU computes it, in f32. */
+  readonly residual: number;
+  /** The same in float64; undefined without a twin. */
+  readonly exactResidual: number | undefined;
+  /** Last step first, as they were solved. */
+  readonly steps: readonly StepReport[];
+  /** Sweeps of refinement through the chain. */
+  readonly refinements: number;
+}
+
+/** A step in f32: to this share of |y|, or where rounding is in the way, to that. */
+const STEP_TOLERANCE = 4e-7;
+const STEP_FLOOR = 3e-6;
+const TOLERANCE = 5e-7;
+/** Sweeps by the inverses at hand, which cost one evaluation; then by derivatives. */
+const CHEAP_SWEEPS = 3;
+const DEAR_SWEEPS = 2;
+
+/**
+ * A preimage under all steps of a chain: one step after another from the last to the first, the preimage under one being
+ * the target of the one before it; then Newton's method on the chain as a whole, which solves with the Jacobian of each
+ * step in turn.
+ * @param y [d]
+ */
+export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {}): Search<ChainSolution> {
+  const { tolerance = TOLERANCE, stages, watch = {} } = options;
+  const solved: StepSolution[] = []; // last step first
+  let x = y;
+  for (let step = chain.steps.length - 1; step >= 0; step--) {
+    const { name } = chain.steps[step];
+    watch.onStep?.(name);
+    const problem = { step, y: x, tolerance: STEP_TOLERANCE, floor: STEP_FLOOR };
+    const solution = yield* solveStep(problem, name, stages, watch);
+    watch.onStep?.(name, solution.report);
+    solved.push(solution);
+    x = solution.x;
+    if (!solution.report.stage) break;
+  }
+  const steps = solved.map(({ report }) => report);
+  if (steps.length < chain.steps.length || !steps.at(-1)?.stage) {
+    return { x, solved: false, residual: steps.at(-1)?.residual ?? 0, exactResidual: undefined, steps, refinements: 0 };
+  }
+
+  let best = yield* judge(x);
+  let refinements = 0;
+  for (const sweeps of [
+    { count: CHEAP_SWEEPS, isDear: false },
+    { count: DEAR_SWEEPS, isDear: true },
+  ]) {
+    for (let i = 0; i < sweeps.count && best.error > tolerance; i++) {
+      const next = yield* judge(plus(best.x, yield* correction(best, sweeps.isDear)));
+      refinements++;
+      const gained = next.error < 0.5 * best.error;
+      if (next.error < best.error) best = next;
+      if (!gained) break;
+    }
+  }
+  const { residual, exactResidual } = best;
+  return { x: best.x, solved: true, residual, exactResidual, steps, refinements };
+
+  /** The chain evaluated at x. */
+  function* judge(at: Vector): Search<Judged> {
+    const states: Vector[] = [at]; // before each step, and after the last
+    for (const step of chain.steps.keys()) states.push(yield* ask({ kind: 'value', step, x: states[step] }));
+    const size = norm(y);
+    const exact = yield* ask({ kind: 'exact', x: at });
+    const missing = difference(y, exact ?? states[states.length - 1]);
+    const residual = norm(difference(y, states[states.length - 1])) / size;
+    const exactResidual = exact && norm(missing) / size;
+    return { x: at, states, missing, residual, exactResidual, error: exactResidual ?? residual };
+  }
+
+  /** J^-1 missing, step by step from the last: by what Broyden's method learnt, or by derivatives at the states. */
+  function* correction({ states, missing }: Judged, isDear: boolean): Search<Vector> {
+    let dx = missing;
+    for (const [i, { inverse }] of solved.entries()) {
+      const step = chain.steps.length - 1 - i;
+      if (inverse && !isDear) {
+        dx = inverse(dx);
+        continue;
+      }
+      yield* ask({ kind: 'linearize', step, x: states[step] });
+      dx = yield* gmres((tangent) => ask({ kind: 'jvp', tangent }), dx, { tolerance: 0.1, iterations: 40 });
+    }
+    return dx;
+  }
+}
+
+interface Judged {
+  readonly x: Vector;
+  readonly states: readonly Vector[];
+  readonly missing: Vector;
+  readonly residual: number;
+  readonly exactResidual: number | undefined;
+  /** The better known of both. */
+  readonly error: number;
+}
