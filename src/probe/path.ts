@@ -18,6 +18,8 @@ export interface PathOptions {
   readonly budget: number;
   /** Follows the path past s = 1, up to this s, and collects every crossing; default: the first one ends it. */
   readonly beyond?: number;
+  /** Goes on where another attempt at the same path ended, if the orientation there is right; needs `lu`. */
+  readonly resume?: Place;
   /** Called at each accepted point. */
   readonly onPoint?: (point: PathPoint) => void;
 }
@@ -40,6 +42,8 @@ export interface PathResult {
   readonly rejected: number;
   /** Steps taken back because the orientation had changed. */
   readonly jumps: number;
+  /** The last point on it. */
+  readonly last: Place;
 }
 
 const FIRST_STEP = 0.25;
@@ -52,13 +56,16 @@ const MOST_CORRECTIONS = { gmres: 8, lu: 14 };
 /** GMRES solves to this share of the residual, in so many products. */
 const INEXACT = 0.1;
 const MOST_PRODUCTS = 40;
+const TRUE_TANGENT = 0.02;
 /** Cosine between one tangent and the next below which a step was too long. */
 const SHARPEST_TURN = 0.3;
 
 /** A point (x / scale, s) with its tangent, both of d + 1 numbers. */
-interface Place {
+export interface Place {
   readonly w: Vector;
   readonly tangent: Vector;
+  /** Solved for rather than extrapolated. */
+  readonly isTrue?: boolean;
 }
 
 /** What a point is corrected by: H = 0 and border . (z - base) = distance. */
@@ -76,7 +83,7 @@ interface Hyperplane {
  */
 export function* followPath(problem: Problem, options: PathOptions): Search<PathResult> {
   const { step, y, start = y, tolerance, floor } = problem;
-  const { corrector, longestStep, budget, beyond = 1, onPoint } = options;
+  const { corrector, longestStep, budget, beyond = 1, resume, onPoint } = options;
   const d = y.length;
   const size = norm(y);
   const towards = difference(start, y); // start - y
@@ -96,7 +103,13 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
   const points: PathPoint[] = [{ s: 0, arclength: 0 }];
   const crossings: { x: Vector; residual: number; direction: -1 | 1 }[] = [];
   let [folds, rejected, jumps, arclength, length] = [0, 0, 0, 0, FIRST_STEP];
-  const result = (): PathResult => ({ crossings, points, folds, rejected, jumps });
+  const result = (): PathResult => ({ crossings, points, folds, rejected, jumps, last: place });
+  if (resume) {
+    factors = yield* factor(resume.w, resume.tangent);
+    if (factors.sign < 0) return { ...result(), jumps: 1 };
+    place = { w: resume.w, tangent: unitary(factors.solve(end)) };
+    points.push({ s: resume.w[d], arclength });
+  }
 
   for (let count = 0; count < MOST_STEPS && rows < budget && length >= SHORTEST_STEP; count++) {
     const { w, tangent } = place;
@@ -126,7 +139,8 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
     if (corrected && norm(difference(corrected.z, w)) < 0.3 * taken) corrected = undefined;
     if (!corrected) {
       rejected++;
-      length = Math.min(length, taken) / 2;
+      if (corrector === 'gmres' && !place.isTrue) place = yield* refined(place);
+      else length = Math.min(length, taken) / 2;
       continue;
     }
     const { z, corrections } = corrected;
@@ -192,6 +206,8 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
       const square = plus(scaled(back, 3 / H ** 2), plus(scaled(tangent, 2), last.tangent), 1 / H);
       const cube = plus(scaled(back, 2 / H ** 3), plus(tangent, last.tangent), 1 / H ** 2);
       curved = plus(plus(straight, square, h ** 2), cube, h ** 3);
+    } else if (place.isTrue) {
+      curved = plus(straight, plus(difference(last.w, w), tangent, H), (h / H) ** 2);
     } else {
       const first = before.at(-2);
       if (!first) return straight;
@@ -252,7 +268,9 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
       const right = scaled(joined(h, miss), -1);
       const c = column(f);
       const move =
-        corrector === 'gmres' ? yield* inexact(right, z[d], c, border, within, now) : eliminated(right, border, miss);
+        corrector === 'gmres'
+          ? yield* bordered(right, z[d], c, border, Math.max(INEXACT, (0.1 * within) / now))
+          : eliminated(right, border, miss);
       if (!move) return undefined;
       moved += norm(move);
       if (moved > (isLast ? 1.5 * length + 0.05 : Math.max(0.7 * Math.abs(distance), 1e-4))) return undefined;
@@ -263,8 +281,14 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
       : undefined;
   }
 
-  /** [[H_x, c], [border]] z = right by GMRES, with [[I, c], [border]] for a preconditioner. */
-  function* inexact(right: Vector, s: number, c: Vector, border: Vector, within: number, now: number): Search<Vector> {
+  /** The place with its own tangent in place of one that was extrapolated, and led astray. */
+  function* refined({ w, tangent }: Place): Search<Place> {
+    const c = column(yield* at(unscaled(w), 'linearize'));
+    return { w, tangent: unitary(yield* bordered(end, w[d], c, tangent, TRUE_TANGENT)), isTrue: true };
+  }
+
+  /** [[H_x, c], [border]] z = right by GMRES where it last linearized, with [[I, c], [border]] for a preconditioner. */
+  function* bordered(right: Vector, s: number, c: Vector, border: Vector, tolerance: number): Search<Vector> {
     const head = (v: Vector) => v.subarray(0, d);
     const corner = border[d] - dot(head(border), c);
     function* apply(v: Vector): Search<Vector> {
@@ -277,11 +301,7 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
       const last = (v[d] - dot(head(border), head(v))) / corner;
       return joined(plus(head(v), c, -last), last);
     };
-    return yield* gmres(apply, right, {
-      tolerance: Math.max(INEXACT, (0.1 * within) / now),
-      iterations: MOST_PRODUCTS,
-      precondition,
-    });
+    return yield* gmres(apply, right, { tolerance, iterations: MOST_PRODUCTS, precondition });
   }
 
   /** The same system with the factors of the last point, whose border is the tangent there (block elimination). */

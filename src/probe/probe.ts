@@ -3,7 +3,7 @@ import type { LanguageModel } from '../model/model.ts';
 import { countFrom } from '../model/model.ts';
 import { positionMap } from '../model/position-map.ts';
 import { createPrefixCache } from '../model/prefix-cache.ts';
-import type { ReferenceModel, ReferencePrefix } from '../model/reference.ts';
+import type { ReferenceModel } from '../model/reference.ts';
 import { upload } from '../tensor/tensor.ts';
 import type { Chain } from './chain.ts';
 import type { Vector } from './requests.ts';
@@ -34,6 +34,8 @@ export interface ProbeOptions {
   readonly signal?: AbortSignal;
   /** Called when a step of a task's position begins (no report) and ends. */
   readonly onStep?: (task: number, position: number, name: string, report?: StepReport) => void;
+  /** Called when a free vector is found, or given up. */
+  readonly onSolution?: (task: number, solution: Probed) => void;
   readonly watch?: (task: number) => Watch;
   /** Called after each round trip with the work of every task on its present position. */
   readonly onRound?: (work: readonly Work[]) => void;
@@ -58,6 +60,7 @@ export interface ProbeResult {
 /** Keys and values of all tasks together. */
 const CACHE_BYTES = 2 ** 29;
 const MOST_TASKS = 256;
+const NONE = new Uint32Array();
 
 /**
  * Finds, for every task, the input vectors under which the model's states are the targets, position by position: causal
@@ -73,7 +76,7 @@ export async function probe(
 ): Promise<ProbeResult[]> {
   const { config } = model;
   const { layer = config.layers, from = 0 } = options;
-  for (const task of tasks) check(model, task, from);
+  for (const task of tasks) checkTask(model, task, from);
   const longest = Math.max(1, ...tasks.map(({ prefix = [], targets }) => prefix.length + targets.length));
   const bytes = 8 * longest * config.width * Math.max(1, Math.ceil(layer));
   const together = Math.max(1, Math.min(MOST_TASKS, Math.floor(CACHE_BYTES / bytes)));
@@ -93,68 +96,96 @@ async function probeTogether(
   options: ProbeOptions & { readonly layer: number; readonly from: number },
 ): Promise<ProbeResult[]> {
   const { context, config } = model;
-  const { layer, from, twin, tolerance, stages, signal, onStep, watch, onRound } = options;
+  const { layer, from, twin, tolerance, stages, signal, onStep, onSolution, watch, onRound } = options;
   const depth = Math.ceil(layer);
-  const cache = createPrefixCache(model, { slots: tasks.length, capacity, depth });
+  const prefixes = new Map<string, Uint32Array>();
+  // Tasks of one free vector leave their prefix as it is, and share it.
+  const slotKeys = tasks.map(({ prefix = NONE, targets }, i) => (targets.length === 1 ? prefix.join() : `own ${i}`));
+  slotKeys.forEach((key, i) => {
+    prefixes.set(key, tasks[i].prefix ?? NONE);
+  });
+  const keys = [...prefixes.keys()];
+  const slots = slotKeys.map((key) => keys.indexOf(key)); // of each task
+  const cache = createPrefixCache(model, { slots: keys.length, capacity, depth });
   try {
     const whole = positionMap(model, depth, cache);
-    const twins = tasks.map(({ prefix = new Uint32Array() }, slot) => {
+    const twins = [...prefixes.values()].map((prefix, slot) => {
       const held = twin?.prefix(depth);
-      if (prefix.length > 0) {
-        context.scope(() => {
-          whole.extend(model.embed(prefix, countFrom(0, prefix.length)), [{ slot, count: prefix.length }]);
-        });
-        if (twin && held) twin.extend(twin.embed(prefix), held);
-      }
-      return held as ReferencePrefix;
+      if (prefix.length === 0) return held;
+      context.scope(() => {
+        whole.extend(model.embed(prefix, countFrom(0, prefix.length)), [{ slot, count: prefix.length }]);
+      });
+      if (twin && held) twin.extend(twin.embed(prefix), held);
+      return held;
     });
     const chain: Chain = {
       steps: subBlocks(model, layer, cache, from),
-      twin: twin && ((x, slot) => twin.states(x, twins[slot], layer, from)),
+      twin: twin && ((x, slot) => twin.states(x, twins[slot]!, layer, from)),
     };
     const found = tasks.map((): Probed[] => []);
-    for (let n = 0; n < Math.max(...tasks.map(({ targets }) => targets.length)); n++) {
-      const slots = [...tasks.keys()].filter((slot) => tasks[slot].targets.length > n && found[slot].length === n);
-      if (slots.length === 0 || signal?.aborted) break;
-      const runs = slots.map((slot): Run<ChainSolution> => {
-        const search = solveChain(chain, tasks[slot].targets[n], {
+    let open = [...tasks.keys()];
+    for (let n = 0; open.length > 0 && !signal?.aborted; n++) {
+      const soFar = open.map((task) => begun(tasks[task].targets[n]));
+      const runs = open.map((task, i): Run<ChainSolution> => {
+        const search = solveChain(chain, tasks[task].targets[n], {
           tolerance,
           stages,
-          watch: { ...watch?.(first + slot), onStep: (name, report) => onStep?.(first + slot, n, name, report) },
+          watch: {
+            ...watch?.(first + task),
+            onStep(name, report, x) {
+              if (report && x) soFar[i] = { ...soFar[i], x, steps: [...soFar[i].steps, report] };
+              onStep?.(first + task, n, name, report);
+            },
+          },
         });
-        return { slot, search };
+        return { slot: slots[task], search };
       });
       const { results, work } = await runRounds(runs, { context, chain, signal, onRound });
-      const settled: number[] = [];
-      slots.forEach((slot, i) => {
-        const solution = results[i];
-        const { targets, prefix = [] } = tasks[slot];
-        if (!solution) return;
-        found[slot].push({ ...solution, position: prefix.length + n, target: targets[n], work: work[i] });
-        if (solution.solved && n + 1 < targets.length) settled.push(slot);
+      open.forEach((task, i) => {
+        const { targets, prefix = NONE } = tasks[task];
+        const solution = results[i] ?? soFar[i];
+        found[task].push({ ...solution, position: prefix.length + n, target: targets[n], work: work[i] });
+        onSolution?.(first + task, found[task][n]);
       });
-      if (settled.length === 0) break;
-      const rows = new Float32Array(settled.length * config.width);
-      settled.forEach((slot, i) => {
-        rows.set(found[slot][n].x, i * config.width);
-        if (twin) twin.extend(rows.subarray(i * config.width, (i + 1) * config.width), twins[slot]);
-      });
+      open = open.filter((task) => found[task][n]?.solved && n + 1 < tasks[task].targets.length);
+      if (open.length === 0) break;
+      const rows = open.map((task) => Float32Array.from(found[task][n].x));
       context.scope(() => {
-        const segments = settled.map((slot) => ({ slot, count: 1 }));
-        whole.extend(upload(context, rows, [settled.length, config.width]), segments);
+        const stacked = new Float32Array(rows.length * config.width);
+        rows.forEach((row, i) => {
+          stacked.set(row, i * config.width);
+        });
+        const segments = open.map((task) => ({ slot: slots[task], count: 1 }));
+        whole.extend(upload(context, stacked, [rows.length, config.width]), segments);
       });
+      if (twin) open.forEach((task, i) => void twin.extend(rows[i], twins[slots[task]]!));
     }
-    return tasks.map(({ prefix = new Uint32Array(), targets }, slot) => ({
+    return tasks.map(({ prefix = NONE, targets }, task) => ({
       prefix,
-      solutions: found[slot],
-      solved: found[slot].length === targets.length && found[slot].every(({ solved }) => solved),
+      solutions: found[task],
+      solved: found[task].length === targets.length && found[task].every(({ solved }) => solved),
     }));
   } finally {
     cache.dispose();
   }
 }
 
-function check({ config }: LanguageModel, { targets, prefix = new Uint32Array() }: ProbeTask, from: number): void {
+/** Where a solve stands before it starts; one that is stopped ends at the last step it solved. */
+const begun = (x: Vector): ChainSolution => ({
+  x,
+  solved: false,
+  residual: Number.POSITIVE_INFINITY,
+  exactResidual: undefined,
+  steps: [],
+  refinements: 0,
+});
+
+/** Checks a task before any work is done. @throws InputError as `probe`. */
+export function checkTask(
+  { config }: Pick<LanguageModel, 'config'>,
+  { targets, prefix = NONE }: ProbeTask,
+  from: number,
+): void {
   const { width, contextLength } = config;
   const wrong = targets.find((target) => target.length !== width);
   if (wrong || targets.length === 0) {

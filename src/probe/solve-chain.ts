@@ -10,7 +10,7 @@ export interface ChainOptions {
   readonly tolerance?: number;
   /** Which stages a step may go through; default all. */
   readonly stages?: readonly Stage[];
-  readonly watch?: Watch & { onStep?(name: string, report?: StepReport): void };
+  readonly watch?: Watch & { onStep?(name: string, report?: StepReport, x?: Vector): void };
 }
 
 /** A preimage under a chain. */
@@ -36,6 +36,8 @@ const TOLERANCE = 5e-7;
 /** Sweeps by the inverses at hand, which cost one evaluation; then by derivatives. */
 const CHEAP_SWEEPS = 3;
 const DEAR_SWEEPS = 2;
+/** What GMRES leaves of a correction, of all steps together. */
+const DEAR_TOLERANCE = 0.3;
 
 /**
  * A preimage under all steps of a chain: one step after another from the last to the first, the preimage under one being
@@ -52,7 +54,7 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
     watch.onStep?.(name);
     const problem = { step, y: x, tolerance: STEP_TOLERANCE, floor: STEP_FLOOR };
     const solution = yield* solveStep(problem, name, stages, watch);
-    watch.onStep?.(name, solution.report);
+    watch.onStep?.(name, solution.report, solution.x);
     solved.push(solution);
     x = solution.x;
     if (!solution.report.stage) break;
@@ -101,7 +103,10 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
         continue;
       }
       yield* ask({ kind: 'linearize', step, x: states[step] });
-      dx = yield* gmres((tangent) => ask({ kind: 'jvp', tangent }), dx, { tolerance: 0.1, iterations: 40 });
+      dx = yield* gmres((tangent) => ask({ kind: 'jvp', tangent }), dx, {
+        tolerance: DEAR_TOLERANCE / chain.steps.length,
+        iterations: 40,
+      });
     }
     return dx;
   }

@@ -1,6 +1,6 @@
 import { norm } from '../linalg/vector.ts';
 import { broyden, type QuasiNewton } from './broyden.ts';
-import { followPath, type PathPoint, type PathResult } from './path.ts';
+import { followPath, type PathOptions, type PathPoint, type PathResult } from './path.ts';
 import type { Problem } from './problem.ts';
 import type { Search, Vector } from './requests.ts';
 
@@ -42,9 +42,9 @@ export interface Watch {
 }
 
 /** Rows that the path by GMRES may cost, in widths: beyond that, Jacobians are cheaper. */
-const GMRES_BUDGET = 1.5;
-const GMRES_STEPS = [1, 0.3];
-const LU_STEPS = [1, 0.3, 0.1, 0.03, 0.01];
+const GMRES_BUDGET = 4;
+/** Longest steps of the paths that are tried in turn; the first one goes on where GMRES was stuck. */
+const LU_STEPS = [1, 1, 0.3, 0.1, 0.03, 0.01];
 /** Jacobians of one path. */
 const MOST_JACOBIANS = 300;
 
@@ -74,13 +74,15 @@ export function* solveStep(
     best = found;
     if (found.solved) return solution('broyden', found.inverse);
   }
-  const attempts = [
-    ...GMRES_STEPS.map((longestStep) => ({ corrector: 'gmres' as const, longestStep, budget: GMRES_BUDGET * d })),
+  const attempts: Omit<PathOptions, 'onPoint'>[] = [
+    { corrector: 'gmres', longestStep: LU_STEPS[0], budget: GMRES_BUDGET * d },
     ...LU_STEPS.map((longestStep) => ({ corrector: 'lu' as const, longestStep, budget: MOST_JACOBIANS * (d + 15) })),
-  ].filter(({ corrector }) => stages.includes(corrector));
-  for (const attempt of attempts) {
+  ];
+  for (const attempt of attempts.filter(({ corrector }) => stages.includes(corrector))) {
     watch.onStage?.(attempt.corrector);
-    const path = yield* followPath(problem, { ...attempt, onPoint: watch.onPoint });
+    // What the first path reached, the second need not walk again.
+    const resume = tried.length === 1 && attempt.corrector === 'lu' ? tried[0].last : undefined;
+    const path = yield* followPath(problem, { ...attempt, resume, onPoint: watch.onPoint });
     tried.push(path);
     const [crossing] = path.crossings;
     if (!crossing) continue;

@@ -1,0 +1,50 @@
+import { countFrom, type LanguageModel } from '../model/model.ts';
+import { positionMap } from '../model/position-map.ts';
+import { createPrefixCache } from '../model/prefix-cache.ts';
+import { upload } from '../tensor/tensor.ts';
+import { determinantSigns } from './inspect.ts';
+import type { ProbeResult } from './probe.ts';
+import { runRounds } from './rounds.ts';
+import { subBlocks } from './row-map.ts';
+
+/** Where free vectors and their targets stand, in half blocks as those of `PositionMap`. */
+export interface Span {
+  readonly layer: number;
+  readonly from: number;
+}
+
+/**
+ * The sign of det Dg of each step at each free vector of a result: 1 + d rows a step.
+ * @returns [vector][step], first step first; fewer vectors when `signal` stops it.
+ */
+export async function signsOf(
+  model: LanguageModel,
+  { prefix, solutions }: ProbeResult,
+  { layer, from, signal }: Span & { readonly signal?: AbortSignal },
+): Promise<number[][]> {
+  const { context, config } = model;
+  const depth = Math.ceil(layer);
+  const cache = createPrefixCache(model, { capacity: prefix.length + solutions.length, depth });
+  const signs: number[][] = [];
+  try {
+    const whole = positionMap(model, depth, cache);
+    const extend = (rows: () => ReturnType<typeof model.embed>, count: number) =>
+      context.scope(() => void whole.extend(rows(), [{ slot: 0, count }]));
+    if (prefix.length > 0) extend(() => model.embed(prefix, countFrom(0, prefix.length)), prefix.length);
+    const chain = { steps: subBlocks(model, layer, cache, from) };
+    for (const { x } of solutions) {
+      const { results } = await runRounds([{ slot: 0, search: determinantSigns(chain, x) }], {
+        context,
+        chain,
+        signal,
+      });
+      const [found] = results;
+      if (!found) break;
+      signs.push(found);
+      if (from === 0) extend(() => upload(context, Float32Array.from(x), [1, config.width]), 1);
+    }
+    return signs;
+  } finally {
+    cache.dispose();
+  }
+}
