@@ -5,14 +5,17 @@ import { folderSource } from '../src/io/folder.node.ts';
 import { parseConfig } from '../src/model/config.ts';
 import { forward } from '../src/model/forward.ts';
 import { type LoadedModel, loadModel, type ModelFiles, modelFiles, openModel } from '../src/model/load.ts';
+import { countFrom } from '../src/model/model.ts';
+import { newPositionMap, type PositionMap } from '../src/model/position-map.ts';
 import { loadTwin, type ReferenceModel } from '../src/model/reference.ts';
+import { add } from '../src/ops/elementwise.ts';
 import { headPart, modelParameters } from '../src/probe/certificates/model-parts.ts';
 import { elicit } from '../src/probe/elicit.ts';
 import { type ProbeTask, probe } from '../src/probe/probe.ts';
 import type { Vector } from '../src/probe/requests.ts';
 import { forcedStates, randomState, type StateStatistics, stateStatistics } from '../src/probe/targets.ts';
 import { seededRandom } from '../src/reference/random.ts';
-import { take } from '../src/tensor/tensor.ts';
+import { take, upload } from '../src/tensor/tensor.ts';
 import { hashedCheckpoint } from '../test/support/hashed.ts';
 import { describeRun, table } from './adapter.ts';
 
@@ -130,7 +133,9 @@ async function report({ model, twin }: Subject, tasks: readonly Aimed[]): Promis
   const seconds = (performance.now() - started) / 1000;
   const kinds = [...new Set(tasks.map(({ kind }) => kind))];
   const rows = [...kinds, 'all'].map((kind) => {
-    const some = results.filter((_, i) => kind === 'all' || tasks[i].kind === kind).flatMap(({ solutions }) => solutions);
+    const some = results
+      .filter((_, i) => kind === 'all' || tasks[i].kind === kind)
+      .flatMap(({ solutions }) => solutions);
     const residuals = some.map(({ solved, exactResidual }) => (solved ? exactResidual! : Number.POSITIVE_INFINITY));
     const steps = some.flatMap(({ steps }) => steps);
     const count = (of: string) => steps.filter(({ stage }) => stage === of).length;
@@ -149,8 +154,18 @@ async function report({ model, twin }: Subject, tasks: readonly Aimed[]): Promis
       steps.reduce((sum, { jumps }) => sum + jumps, 0),
     ];
   });
-  const header = ['targets', 'number', '<= 1e-5', '<= 1e-6', 'worst (float64)', 'worst (f32)', 'rows mean / 95 % / most'];
-  console.log(table([...header, 'Jacobians', 'steps by Broyden / GMRES / LU', 'steps with folds', 'jumps caught'], rows));
+  const header = [
+    'targets',
+    'number',
+    '<= 1e-5',
+    '<= 1e-6',
+    'worst (float64)',
+    'worst (f32)',
+    'rows mean / 95 % / most',
+  ];
+  console.log(
+    table([...header, 'Jacobians', 'steps by Broyden / GMRES / LU', 'steps with folds', 'jumps caught'], rows),
+  );
   console.log(`${seconds.toFixed(0)} s\n`);
 }
 
@@ -183,12 +198,16 @@ async function real([portion = '1', folder]: readonly string[]): Promise<void> {
       far.length > 0 ? `${quantile(far, 0).toPrecision(2)} to ${quantile(far, 1).toPrecision(2)}` : '',
     ];
   });
-  console.log(table(['states of text', 'number', 'found (<= 1e-5)', 'the real input itself', '|x - real| / |real| of others'], rows));
+  console.log(
+    table(
+      ['states of text', 'number', 'found (<= 1e-5)', 'the real input itself', '|x - real| / |real| of others'],
+      rows,
+    ),
+  );
   model.context.destroy();
 }
 
-const relative = (a: Vector, b: Vector): number =>
-  Math.hypot(...a.map((value, i) => value - b[i])) / Math.hypot(...b);
+const relative = (a: Vector, b: Vector): number => Math.hypot(...a.map((value, i) => value - b[i])) / Math.hypot(...b);
 
 async function elicited([portion = '1']: readonly string[]): Promise<void> {
   const from = await open();
@@ -196,7 +215,10 @@ async function elicited([portion = '1']: readonly string[]): Promise<void> {
   const head = await headPart(modelParameters(files));
   const count = Math.ceil(20 * Number(portion));
   const rows: (string | number)[][] = [];
-  for (const [name, before] of [['none', 0], ['16 tokens of text', 16]] as const) {
+  for (const [name, before] of [
+    ['none', 0],
+    ['16 tokens of text', 16],
+  ] as const) {
     const tasks = Array.from({ length: count }, () => ({ text: prompt(16), prefix: prompt(before) }));
     const started = performance.now();
     const results = await elicit(model, twin, tasks, { head, natural });
@@ -217,7 +239,14 @@ async function elicited([portion = '1']: readonly string[]): Promise<void> {
       console.log(`forced ${text(tasks[i].text)}; decoded freely after it ${text(continuation)}`);
     });
   }
-  const header = ['prefix', 'texts forced', 'tokens with margin >= 2', 'least margin f32', 'float64', 'rows a position'];
+  const header = [
+    'prefix',
+    'texts forced',
+    'tokens with margin >= 2',
+    'least margin f32',
+    'float64',
+    'rows a position',
+  ];
   console.log(table([...header, 'Jacobians', 's'], rows));
   model.context.destroy();
 }
@@ -231,6 +260,86 @@ async function scale(): Promise<void> {
   from.model.context.destroy();
 }
 
-async function adam([number = '12']: readonly string[]): Promise<void> {
-  console.log(number);
+const ADAM = { steps: 5000, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+/** The usual way: |F(x) - y|^2 minimized by Adam over the input row, every target a row of one batch. */
+async function adam([number = '8']: readonly string[]): Promise<void> {
+  const from = await open();
+  const { model, twin, natural } = from;
+  const { width: d, layers, vocabularySize } = model.config;
+  const prefix = from.prompt(5);
+  const tasks: Aimed[] = [];
+  for (let i = 0; i < Number(number); i++) {
+    const isState = i % 2 === 0;
+    const target = isState ? await stateAt(from, prefix.length) : randomState(natural, random);
+    tasks.push({ kind: isState ? 'another state' : 'random', prefix, targets: [target] });
+  }
+  const { parameter } = modelParameters(from.files);
+  const wpe = await parameter('wpe.weight');
+  const meanRow = Float64Array.from(wpe.subarray(prefix.length * d, (prefix.length + 1) * d)); // at its position
+  (await parameter('wte.weight')).forEach((value, i) => {
+    meanRow[i % d] += value / vocabularySize;
+  });
+  const starts: Record<string, (y: Vector) => Vector> = {
+    'the mean embedding': () => meanRow,
+    y: (y) => y,
+  };
+  const map = newPositionMap(model, layers, { capacity: prefix.length });
+  map.extend(model.embed(prefix, countFrom(0, prefix.length)), [{ slot: 0, count: prefix.length }]).dispose();
+  const held = twin.prefix();
+  twin.extend(twin.embed(prefix), held);
+  const lines: (string | number)[][] = [];
+  for (const [name, start] of Object.entries(starts)) {
+    const started = performance.now();
+    const found = await descend(model, map, tasks, start);
+    const residuals = found.map((x, i) => relative(twin.states(x, held), tasks[i].targets[0]));
+    lines.push([`Adam from ${name}`, 4 * layers * ADAM.steps, ...summary(residuals), seconds(started)]);
+  }
+  const started = performance.now();
+  const results = await probe(model, tasks, { twin });
+  const solutions = results.map(({ solutions }) => solutions[0]);
+  lines.push([
+    'probe',
+    mean(solutions.map(({ work }) => work.rows)).toFixed(0),
+    ...summary(solutions.map(({ exactResidual = 1 }) => exactResidual)),
+    seconds(started),
+  ]);
+  console.log(`${number} targets behind ${prefix.length} tokens, all ${layers} blocks, |F(x) - y| / |y| in float64\n`);
+  console.log(table(['', 'rows a target', 'least', 'median', 'most', 's, all targets'], lines));
+  model.context.destroy();
+}
+
+const seconds = (since: number): string => ((performance.now() - since) / 1000).toFixed(0);
+const summary = (values: readonly number[]) => [0, 0.5, 1].map((q) => quantile(values, q).toExponential(1));
+
+async function descend(
+  { context }: LoadedModel,
+  map: PositionMap,
+  tasks: readonly Aimed[],
+  start: (y: Vector) => Vector,
+): Promise<Vector[]> {
+  const { steps, learningRate, beta1, beta2, epsilon } = ADAM;
+  const d = map.width;
+  const n = tasks.length;
+  const stacked = (rows: readonly Vector[]) => Float64Array.from(rows.flatMap((row) => [...row]));
+  const y = stacked(tasks.map(({ targets }) => targets[0]));
+  const x = stacked(tasks.map(({ targets }) => start(targets[0])));
+  const [first, second] = [new Float64Array(n * d), new Float64Array(n * d)];
+  const slots = new Uint32Array(n);
+  for (let step = 1; step <= steps; step++) {
+    const gradient = await take(
+      context.scope(() => {
+        const at = map.linearize(upload(context, Float32Array.from(x), [n, d]), slots);
+        // Of 1/2 |F(x) - y|^2: the scale of a loss does not matter to Adam.
+        return at.vjp(add(at.value, upload(context, Float32Array.from(y), [n, d]), -1));
+      }),
+    );
+    gradient.forEach((g, i) => {
+      first[i] = beta1 * first[i] + (1 - beta1) * g;
+      second[i] = beta2 * second[i] + (1 - beta2) * g * g;
+      const size = Math.sqrt(second[i] / (1 - beta2 ** step)) + epsilon;
+      x[i] -= (learningRate * first[i]) / (1 - beta1 ** step) / size;
+    });
+  }
+  return tasks.map((_, i) => x.slice(i * d, (i + 1) * d));
 }

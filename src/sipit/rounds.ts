@@ -82,12 +82,19 @@ export async function runRounds<T>(bench: Bench, runs: readonly Run<T>[]): Promi
 async function answer(bench: Bench, asked: readonly Asked<Request>[], reply: (slot: number, reply: Reply) => void) {
   const ofKind = <K extends Request['kind']>(kind: K) =>
     asked.filter(({ request }) => request.kind === kind) as Asked<Extract<Request, { kind: K }>>[];
-  const pending = [
-    ...propose(bench, ofKind('propose'), reply),
-    ...windows(bench, ofKind('window'), reply),
-    ...candidates(bench, ofKind('candidates'), reply),
-    ...correct(bench, ofKind('correct'), reply),
+  const pending: Pending[] = [];
+  const recordings = [
+    propose(bench, ofKind('propose'), reply),
+    windows(bench, ofKind('window'), reply),
+    candidates(bench, ofKind('candidates'), reply),
+    correct(bench, ofKind('correct'), reply),
   ];
+  try {
+    for (const recording of recordings) pending.push(...recording);
+  } catch (error) {
+    for (const { tensors } of pending) for (const tensor of tensors) tensor.dispose();
+    throw error;
+  }
   const bytes = await takeBytes(pending.flatMap(({ tensors }) => tensors));
   let next = 0;
   for (const { tensors, decode } of pending) {
