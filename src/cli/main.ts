@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addCertify } from './certify.ts';
 import { addDemo } from './demo.ts';
 import { fail, surviveLostOutput } from './failure.ts';
 import { addGenerate } from './generate.ts';
@@ -6,6 +7,7 @@ import { addInfo } from './info.ts';
 import { addInvert } from './invert.ts';
 import { addLens } from './lens.ts';
 import { packageVersion } from './package.ts';
+import { addProbe } from './probe.ts';
 import { addSelftest } from './selftest.ts';
 import { addStates } from './states.ts';
 import { addSweep } from './sweep.ts';
@@ -16,6 +18,7 @@ Start with:
   preimage demo
   preimage states "Any text of yours." --layer 3 -o s.safetensors
   preimage invert s.safetensors
+  preimage probe --target "Any other text."
 
 Exit codes: 0 done, 1 negative result, 2 bad input, 70 a bug of preimage,
 130 stopped by Ctrl-C (129 by SIGHUP, 143 by SIGTERM; what is found is kept),
@@ -38,6 +41,8 @@ addGenerate(program);
 addStates(program);
 addInvert(program);
 addSweep(program);
+addProbe(program);
+addCertify(program);
 addLens(program);
 addTrain(program);
 

@@ -7,7 +7,7 @@ import { packageVersion } from './package.ts';
 
 /** Writes the page of `invert --report`. @throws SourceError */
 export async function writeReport(path: string, results: readonly NamedInversion[], model: LoadedModel): Promise<void> {
-  await write(path, inversionReport(results, await runOf(model)));
+  await writePage(path, inversionReport(results, await runOf(model)));
 }
 
 /** Writes the page of `sweep --report`. @throws SourceError */
@@ -17,12 +17,15 @@ export async function writeSweepReport(
   model: LoadedModel,
 ): Promise<void> {
   const inversions = layers.map(({ inversion }) => inversion);
-  await write(path, sweepReport(inversions, await runOf(model)));
+  await writePage(path, sweepReport(inversions, await runOf(model)));
 }
 
-const write = (path: string, html: string): Promise<void> => writeFileAtomic(path, new TextEncoder().encode(html));
+/** Writes a page. @throws SourceError */
+export const writePage = (path: string, html: string): Promise<void> =>
+  writeFileAtomic(path, new TextEncoder().encode(html));
 
-async function runOf({ name, tokenizer, context, digest }: LoadedModel): Promise<ReportRun> {
+/** How a page came about: this command, now. */
+export async function runOf({ name, tokenizer, context, digest }: LoadedModel): Promise<ReportRun> {
   const [processor] = cpus();
   return {
     command: ['preimage', ...process.argv.slice(2)].map(shellWord).join(' '),

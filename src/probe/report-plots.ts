@@ -29,7 +29,7 @@ export function stepPlot({ findings }: Tally): Markup {
   const others = of(false);
   const picture = linePlot({
     title: `Residuals of ${counted(order.length, 'step')} of ${counted(findings.length, 'vector')}`,
-    x: { label: `step, from ${order[0] ?? ''} to ${order.at(-1) ?? ''}` },
+    x: { label: order.length > 1 ? `step, from ${order[0]} to ${order.at(-1)}` : `step: ${order[0] ?? 'none'}` },
     y: { label: 'residual |g(x) - y| / |y|', log: true },
     series: [
       { name: "by Broyden's method", points: of(true), style: 'points' },

@@ -37,6 +37,7 @@ export function tokenTable(findings: readonly Finding[], textOf: TokenText): Con
 
 /** Every free vector in a line. */
 export function vectorTable(solves: readonly Solve[], textOf: TokenText): Content {
+  const atInput = solves.some(({ findings }) => findings.some(({ nearest }) => nearest.length > 0));
   const rows = solves.flatMap(({ name, findings, wanted }) =>
     findings.map((finding, i): Row => {
       const { reached, residual, exactResidual, rows, jacobians, steps, nearest, decoded } = finding;
@@ -54,7 +55,9 @@ export function vectorTable(solves: readonly Solve[], textOf: TokenText): Conten
           count(rows),
           count(jacobians),
           number(share),
-          row && markup`<span class="together">${named(row.token, textOf)} at ${number(row.distance)}</span>`,
+          ...(atInput
+            ? [row && markup`<span class="together">${named(row.token, textOf)} at ${number(row.distance)}</span>`]
+            : []),
           best && markup`<span class="together">${named(best.token, textOf)} by ${logits(best.margin)}</span>`,
           [
             sum(({ folds }) => folds),
@@ -69,7 +72,7 @@ export function vectorTable(solves: readonly Solve[], textOf: TokenText): Conten
     }),
   );
   return table(
-    'Residuals |F(x) - y| / |y|; the nearest vocabulary row, in row lengths; what the model says there, by how many logits; turns of the path in s, steps taken back, jumps to another path that the orientation caught, paths begun anew',
+    `Residuals |F(x) - y| / |y|;${atInput ? ' the nearest vocabulary row, in row lengths;' : ''} what the model says there, by how many logits; turns of the path in s, steps taken back, jumps to another path that the orientation caught, paths begun anew`,
     [
       { title: 'target' },
       { title: 'f32', isNumber: true },
@@ -77,7 +80,7 @@ export function vectorTable(solves: readonly Solve[], textOf: TokenText): Conten
       { title: 'rows', isNumber: true },
       { title: 'Jacobians', isNumber: true },
       { title: '|x - y| / M', isNumber: true },
-      { title: 'nearest row' },
+      ...(atInput ? [{ title: 'nearest row' }] : []),
       { title: 'decodes as' },
       { title: 'folds / rejected / jumps / restarts', isNumber: true },
     ],

@@ -51,6 +51,7 @@ export function residualText({ findings }: Tally): string {
 
 /** How the steps were solved. */
 export function pathText({ steps, findings, rows, jacobians }: Tally): string {
+  if (steps.length === 0) return '';
   const by = (stage: Stage) => steps.filter((step) => step.stage === stage).length;
   const sum = (of: (step: StepFinding) => number) => steps.reduce((total, step) => total + of(step), 0);
   const followed = by('gmres') + by('lu');

@@ -14,13 +14,14 @@ export interface Span {
 }
 
 /**
- * The sign of det Dg of each step at each free vector of a result: 1 + d rows a step.
+ * The sign of det Dg of each step at the first free vectors of a result: 1 + d rows a step.
+ * @param count Vectors to look at.
  * @returns [vector][step], first step first; fewer vectors when `signal` stops it.
  */
 export async function signsOf(
   model: LanguageModel,
   { prefix, solutions }: ProbeResult,
-  { layer, from, signal }: Span & { readonly signal?: AbortSignal },
+  { layer, from, count, signal }: Span & { readonly count: number; readonly signal?: AbortSignal },
 ): Promise<number[][]> {
   const { context, config } = model;
   const depth = Math.ceil(layer);
@@ -32,7 +33,7 @@ export async function signsOf(
       context.scope(() => void whole.extend(rows(), [{ slot: 0, count }]));
     if (prefix.length > 0) extend(() => model.embed(prefix, countFrom(0, prefix.length)), prefix.length);
     const chain = { steps: subBlocks(model, layer, cache, from) };
-    for (const { x } of solutions) {
+    for (const { x } of solutions.slice(0, count)) {
       const { results } = await runRounds([{ slot: 0, search: determinantSigns(chain, x) }], {
         context,
         chain,

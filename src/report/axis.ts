@@ -35,7 +35,7 @@ export function logAxis(values: readonly number[], count = 6): Axis {
   let ticks = decades(Math.floor(exponent(least)), Math.ceil(exponent(most)), count);
   if (ticks.length <= 3) {
     const all = decades(Math.floor(exponent(least)), Math.ceil(exponent(most)) + 1, Number.POSITIVE_INFINITY);
-    const steps = all.flatMap((power) => [power, 2 * power, 5 * power]);
+    const steps = all.flatMap((power) => [1, 2, 5].map((factor) => Number((factor * power).toPrecision(12))));
     const begin = steps.findLastIndex((step) => step <= least * (1 + 1e-9));
     const end = steps.findIndex((step, i) => i > begin && step >= most * (1 - 1e-9));
     ticks = steps.slice(begin, end + 1);

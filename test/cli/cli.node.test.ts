@@ -34,8 +34,8 @@ async function writeStates(name: string, values: Float32Array, width: number, me
 describe('help and usage', () => {
   test('--help names every command', async () => {
     const help = await ok('--help');
-    for (const command of ['demo', 'info', 'selftest', 'generate', 'states', 'invert', 'sweep', 'lens', 'train'])
-      expect(help).toContain(command);
+    const commands = ['demo', 'info', 'selftest', 'generate', 'states', 'invert', 'sweep', 'probe', 'certify', 'lens'];
+    for (const command of [...commands, 'train']) expect(help).toContain(command);
   });
 
   test('--version is that of the package', async () => {
