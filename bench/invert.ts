@@ -108,7 +108,7 @@ async function exact([share = '1', layers = '1,3,6']: readonly string[]): Promis
   await report(loaded, cells);
 }
 
-async function noise([share = '1']: readonly string[]): Promise<void> {
+async function noise([share = '1', only = '']: readonly string[]): Promise<void> {
   const loaded = await open();
   const count = Math.ceil(20 * Number(share));
   const text = textPrompts(loaded);
@@ -130,7 +130,7 @@ async function noise([share = '1']: readonly string[]): Promise<void> {
     { name: 'one state of another prompt', spoil: replaced() },
   ];
   const cells: Cell[] = [];
-  for (const kind of kinds) {
+  for (const kind of kinds.filter(({ name }) => name.includes(only))) {
     for (const layer of [1, 3, 6]) {
       const length = kind.name.startsWith('one state') ? 20 : 100;
       cells.push({ ...kind, name: `text, ${kind.name}`, layer, prompts: text(count, length) });

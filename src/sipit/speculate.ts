@@ -42,12 +42,14 @@ export const MOST_RIVALS = 512;
 const HOPELESS = 3;
 /** Positions whose nearest tokens must be certain before noise that was not told of explains a distance. */
 const ESTIMATED_FROM = 3;
+/** Times as far off as another state, by its share: no noise of one level does that. */
+const JUMP = 4;
 
 /** What a recovery found. */
 export interface Recovered {
   /** Those settled, in order. */
   readonly positions: PositionResult[];
-  /** Level of the noise that the verdicts allow for: given, or estimated. */
+  /** Level of the noise that the verdicts allow for: given, or estimated from where the record begins. */
   readonly noise: number;
 }
 
@@ -100,7 +102,7 @@ export function* recover(task: Task): Recovery<Recovered> {
       if (task.prove) yield* evaluateAll(t);
       if (signal?.aborted) break;
       if (positions[t].best.token === proposals[t]) {
-        task.onPosition?.(describe(t, noiseSoFar()));
+        task.onPosition?.(describe(t, noiseAt(t)));
         continue;
       }
       // What stands behind it was computed behind another token.
@@ -117,8 +119,10 @@ export function* recover(task: Task): Recovery<Recovered> {
       return rows.states!.subarray((at - settled) * d, (at - settled + 1) * d);
     }
   }
-  const noise = noiseSoFar();
-  return { positions: positions.slice(0, settled).map((_, t) => describe(t, noise)), noise: noise.level };
+  return {
+    positions: positions.slice(0, settled).map((_, t) => describe(t, noiseAt(t))),
+    noise: noiseAt(0).level,
+  };
 
   function endOfWindow(from: number): number {
     let end = from;
@@ -243,7 +247,7 @@ export function* recover(task: Task): Recovery<Recovered> {
   /** Whether noise that is known of explains how far the nearest token is. */
   function isExplained(t: number): boolean {
     const { best, norm } = positions[t];
-    const noise = noiseSoFar();
+    const noise = noiseAt(t);
     return noise.level > 0 && best.distance <= noise.radius(norm);
   }
 
@@ -251,7 +255,7 @@ export function* recover(task: Task): Recovery<Recovered> {
   function* settleUnderNoise(t: number): Recovery<boolean> {
     const position = positions[t];
     for (;;) {
-      const { likely } = reachOf(noiseSoFar(), position.best.distance, position.norm, d);
+      const { likely } = reachOf(noiseAt(t), position.best.distance, position.norm, d);
       const open = rivalsOf(t, likely);
       if (open.length > MOST_RIVALS) return false;
       if (open.length === 0) break;
@@ -291,15 +295,29 @@ export function* recover(task: Task): Recovery<Recovered> {
     return last.length === HOPELESS && last.every(isLost);
   }
 
-  /** The noise given, or what the distances so far show where it is certain which token is nearest. */
-  function noiseSoFar(): NoiseModel {
-    if (task.noise.isTold) return task.noise;
-    const telling = positions.filter(({ best, norm }, t) => best.distance <= task.noise.radius(norm) || isCertain(t));
-    if (telling.length < ESTIMATED_FROM) return task.noise;
-    return estimatedNoise(
-      task.noise,
-      telling.map(({ best, norm }) => best.distance / (norm || 1)),
-    );
+  /**
+   * The noise at a position: what was told, or what the distances of its stretch show where it is certain which token is
+   * nearest. A stretch ends where a state lies far off behind others that did not: noise would have been there before.
+   */
+  function noiseAt(t: number): NoiseModel {
+    const { noise } = task;
+    if (noise.isTold) return noise;
+    const shares = positions.map(({ best, norm }) => best.distance / (norm || 1));
+    const clean = noise.radius(1);
+    let begin = 0;
+    let least = Number.POSITIVE_INFINITY;
+    let end = 0;
+    for (; end < positions.length; end++) {
+      const isBreak = least <= clean && shares[end] > Math.max(clean, JUMP * least);
+      least = isBreak ? Number.POSITIVE_INFINITY : Math.min(least, shares[end]);
+      if (!isBreak) continue;
+      if (end === t) return noise;
+      if (end > t) break;
+      begin = end + 1;
+    }
+    const isTelling = (at: number) => shares[at] <= clean || isCertain(at);
+    const telling = shares.slice(begin, end).filter((_, i) => isTelling(begin + i));
+    return telling.length < ESTIMATED_FROM ? noise : estimatedNoise(noise, telling);
   }
 
   /** Whether every other token is at least twice as far: noise of less than half its margin cannot mislead. */
