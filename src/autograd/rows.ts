@@ -2,7 +2,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { rowJacobians } from './jacobian.ts';
 import { linearize } from './tape.ts';
 
-/** A map of independent rows at B points. Derivatives may come in k sets, [k B, d]: each row k times at its own point. */
+/** A map of independent rows at B points. Derivatives may come in k sets, [k B, d]: each row k times at its point. */
 export interface RowLinearization extends Disposable {
   /** [B, d] */
   readonly value: Tensor;

@@ -38,7 +38,7 @@ export function addRows(
   return sums;
 }
 
-/** The inner product of two rows, or of their first `length` numbers; four sums, so that none waits for the one before. */
+/** The inner product of two rows, or of their first `length` numbers; by four sums, so that none waits for another. */
 export function dot(a: Float64Array, b: Float64Array, length = a.length): number {
   let [s0, s1, s2, s3] = [0, 0, 0, 0];
   let j = 0;

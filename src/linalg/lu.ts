@@ -2,7 +2,7 @@ import { dot, type Rows } from './dense.ts';
 
 /** A square matrix as P^-1 L U. */
 export interface Factored {
-  /** The sign of its determinant: 0 for a matrix that is singular to working precision. */
+  /** The sign of its determinant: 0 for a matrix that is singular to working precision, or holds NaN. */
   readonly sign: -1 | 0 | 1;
   /** x with A x = b; not finite where A is singular. */
   solve(b: Float64Array): Float64Array;
@@ -16,6 +16,10 @@ export function factored(matrix: Rows): Factored {
   const n = matrix.length;
   const rows = [...matrix];
   const order = Uint32Array.from({ length: n }, (_, i) => i);
+  /** Of each row as it was given: pivots no larger than this are what rounding left of zero. */
+  const rounding = rows.map(
+    (row) => n * Number.EPSILON * row.reduce((most, value) => Math.max(most, Math.abs(value)), 0),
+  );
   let sign = 1;
   for (let k = 0; k < n; k++) {
     let pivot = k;
@@ -26,8 +30,12 @@ export function factored(matrix: Rows): Factored {
       sign = -sign;
     }
     const top = rows[k];
+    if (!(Math.abs(top[k]) > rounding[order[k]])) {
+      top[k] = 0;
+      sign = 0;
+      continue;
+    }
     sign *= Math.sign(top[k]);
-    if (top[k] === 0) continue;
     for (let i = k + 1; i < n; i++) {
       const row = rows[i];
       const factor = row[k] / top[k];

@@ -2,6 +2,7 @@ import { Matrix } from 'ml-matrix';
 import { InputError } from '../errors.ts';
 import { seededRandom } from '../reference/random.ts';
 import { addRows, dot, matrixFrom, product, type Rows, rowsOf } from './dense.ts';
+import { norm } from './vector.ts';
 
 /** Covariances in float64: symmetric, and positive definite where it is asked for. */
 
@@ -68,7 +69,7 @@ export function principalAxes(covariance: Matrix, count: number): Matrix {
   return axes;
 }
 
-/** Gram-Schmidt; a second time for columns that lose most of their length, as rounding is a large part of what is left. */
+/** Gram-Schmidt; a second time for columns that lose most of their length, as what is left is largely rounding. */
 function orthonormal(a: Matrix): Matrix {
   const columns = rowsOf(a.transpose());
   columns.forEach((column, j) => {
@@ -85,8 +86,6 @@ function orthonormal(a: Matrix): Matrix {
   });
   return new Matrix(columns).transpose();
 }
-
-const norm = (row: Float64Array): number => Math.sqrt(dot(row, row));
 
 /**
  * R with R R^T = A, lower triangular.

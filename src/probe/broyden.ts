@@ -1,6 +1,6 @@
 import { dot } from '../linalg/dense.ts';
 import { difference, norm, plus, scaled } from '../linalg/vector.ts';
-import { applyUpdates, branch, type Problem, shortened, type Update } from './problem.ts';
+import { applyUpdates, branch, type Problem, shortened, sizeOf, type Update } from './problem.ts';
 import type { Search, Vector } from './requests.ts';
 
 const MOST_ITERATIONS = 40;
@@ -28,16 +28,18 @@ export interface QuasiNewton {
  * norm of x, and one row an iteration where it must learn.
  */
 export function* broyden({ step, y, start = y, tolerance, floor }: Problem): Search<QuasiNewton> {
-  const size = norm(y);
+  const size = sizeOf(y);
   const updates: Update[] = [];
   const history: number[] = [];
   let x = start;
-  let r = plus(difference(x, y), yield* branch(step, x));
+  const added = yield* branch(step, x);
+  let r = plus(difference(x, y), added);
+  const rounding = floor * Math.max(1, norm(added) / size);
   const first = norm(r);
   let best = { x, residual: first / size };
   const result = (): QuasiNewton => ({
     ...best,
-    solved: best.residual <= tolerance || (history.length > 0 && best.residual <= floor),
+    solved: best.residual <= Math.max(tolerance, rounding),
     inverse: (v) => applyUpdates(updates, v),
   });
   for (let iteration = 0; iteration < MOST_ITERATIONS && best.residual > tolerance; iteration++) {

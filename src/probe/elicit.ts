@@ -43,7 +43,8 @@ export interface Elicitation extends ProbeResult {
   readonly continuation: Uint32Array;
 }
 
-const MARGIN = 2;
+/** Logits by which a forced token is to win, unless told. */
+export const MARGIN = 2;
 const CONTINUATION = 16;
 /** Asked of a target above what is asked of the result: the way there is computed in f32. */
 const SPARE = 0.05;
@@ -85,6 +86,8 @@ async function judge(
   const { width: d, layers, vocabularySize, contextLength } = config;
   const { prefix, solutions, solved } = result;
   const n = solutions.length;
+  if (n === 0)
+    return { ...result, rows: new Float32Array(), tokens: [], forced: false, continuation: new Uint32Array() };
   const rows = new Float32Array(n * d);
   solutions.forEach(({ x }, i) => {
     rows.set(x, i * d);

@@ -30,6 +30,7 @@ export function* gmres(
   for (let j = 0; j < iterations; j++) {
     directions.push(precondition(basis[j]));
     let w = yield* apply(directions[j]);
+    const whole = norm(w);
     const column = new Float64Array(j + 2);
     for (let pass = 0; pass < 2; pass++) {
       for (let i = 0; i <= j; i++) {
@@ -44,13 +45,14 @@ export function* gmres(
       [column[i], column[i + 1]] = [cos * column[i] + sin * column[i + 1], cos * column[i + 1] - sin * column[i]];
     });
     const radius = Math.hypot(column[j], column[j + 1]);
+    if (radius === 0) break; // the product adds nothing to those before it
     const [cos, sin] = [column[j] / radius, column[j + 1] / radius];
     rotations.push([cos, sin]);
     column[j] = radius;
     columns.push(column);
     rest.push(-sin * rest[j]);
     rest[j] *= cos;
-    if (Math.abs(rest[j + 1]) <= tolerance * size || length <= 1e-14 * size) break;
+    if (Math.abs(rest[j + 1]) <= tolerance * size || length <= 1e-14 * whole) break;
     basis.push(scaled(w, 1 / length));
   }
   let z: Vector = new Float64Array(b.length);
@@ -61,8 +63,8 @@ export function* gmres(
     for (let j = i + 1; j < n; j++) sum -= columns[j][i] * factors[j];
     factors[i] = sum / columns[i][i];
   }
-  directions.forEach((direction, i) => {
-    z = plus(z, direction, factors[i]);
+  factors.forEach((factor, i) => {
+    z = plus(z, directions[i], factor);
   });
   return z;
 }

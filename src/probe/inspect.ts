@@ -4,8 +4,8 @@ import type { Chain } from './chain.ts';
 import { ask, type Search, type Vector } from './requests.ts';
 
 /**
- * The sign of det Dg of each step of a chain at a solution, first step first: 1 + d rows each. Homotopy from x = y finds
- * preimages with +1, and over all preimages of a step the signs add up to +1 (papers.md, section 2).
+ * The sign of det Dg of each step of a chain at a solution, first step first: 1 + d rows each. Homotopy from x = y
+ * finds preimages with +1, and over all preimages of a step the signs add up to +1 (papers.md, section 2).
  */
 export function* determinantSigns(chain: Chain, x: Vector): Search<number[]> {
   const signs: number[] = [];

@@ -2,7 +2,7 @@ import { dot } from '../linalg/dense.ts';
 import { type Factored, factored } from '../linalg/lu.ts';
 import { difference, norm, plus, scaled } from '../linalg/vector.ts';
 import { gmres } from './gmres.ts';
-import { branch, type Problem } from './problem.ts';
+import { branch, type Problem, sizeOf } from './problem.ts';
 import { ask, type Search, type Vector } from './requests.ts';
 
 /** How a path is followed. */
@@ -19,7 +19,7 @@ export interface PathOptions {
   /** Follows the path past s = 1, up to this s, and collects every crossing; default: the first one ends it. */
   readonly beyond?: number;
   /** Goes on where another attempt at the same path ended, if the orientation there is right; needs `lu`. */
-  readonly resume?: Place;
+  readonly resume?: Pick<PathResult, 'last' | 'points'>;
   /** Called at each accepted point. */
   readonly onPoint?: (point: PathPoint) => void;
 }
@@ -48,6 +48,8 @@ export interface PathResult {
 
 const FIRST_STEP = 0.25;
 const SHORTEST_STEP = 1e-5;
+/** A step no longer than this is taken though the path turns sharply in it, or crosses s = 1 with no solution found. */
+const FINE_STEP = 1e-3;
 const MOST_STEPS = 3000;
 /** A point is on the path when |H| is at most this share of the scale. */
 const ON_PATH = 1e-3;
@@ -75,6 +77,14 @@ interface Hyperplane {
   readonly distance: number;
 }
 
+/** A point on the path, and what it took. */
+interface Corrected {
+  readonly z: Vector;
+  readonly corrections: number;
+  /** |H| / scale */
+  readonly residual: number;
+}
+
 /**
  * Follows the solutions of H(x, s) = x + s f(x) - (1 - s) start - s y = 0 from (start, 0) by pseudo-arclength
  * continuation (Keller 1977), where f(x) = g(x) - x. For start = y this is x + s f(x) = y: with f bounded, as of a
@@ -85,13 +95,14 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
   const { step, y, start = y, tolerance, floor } = problem;
   const { corrector, longestStep, budget, beyond = 1, resume, onPoint } = options;
   const d = y.length;
-  const size = norm(y);
+  const size = sizeOf(y);
   const towards = difference(start, y); // start - y
   let rows = 0;
 
   const f0 = yield* at(start);
   // x is measured in units of what s moves it by, so that arclength sees both.
   const scale = Math.max(norm(plus(f0, towards)), ON_PATH * size);
+  const rounding = (floor * Math.max(size, norm(f0))) / scale;
   const unscaled = (w: Vector) => w.subarray(0, d).map((value) => scale * value);
   const column = (f: Vector) => plus(f, towards).map((value) => value / scale); // dH/ds / scale
   const end = unit(d + 1, d);
@@ -100,15 +111,18 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
   let place: Place = { w: joined(scaled(start, 1 / scale), 0), tangent: unitary(joined(scaled(column(f0), -1), 1)) };
   let factors = corrector === 'lu' ? factorsAt(column(f0), place.tangent) : undefined;
   const before: Place[] = []; // the last two
-  const points: PathPoint[] = [{ s: 0, arclength: 0 }];
+  const points: PathPoint[] = resume ? [...resume.points] : [{ s: 0, arclength: 0 }];
   const crossings: { x: Vector; residual: number; direction: -1 | 1 }[] = [];
-  let [folds, rejected, jumps, arclength, length] = [0, 0, 0, 0, FIRST_STEP];
+  let [folds, rejected, jumps, length] = [0, 0, 0, FIRST_STEP];
+  let { arclength } = points[points.length - 1];
+  let heading = 1; // of s along the path
   const result = (): PathResult => ({ crossings, points, folds, rejected, jumps, last: place });
   if (resume) {
-    factors = yield* factor(resume.w, resume.tangent);
+    const { w, tangent } = resume.last;
+    factors = yield* factor(w, tangent);
     if (factors.sign < 0) return { ...result(), jumps: 1 };
-    place = { w: resume.w, tangent: unitary(factors.solve(end)) };
-    points.push({ s: resume.w[d], arclength });
+    place = { w, tangent: unitary(factors.solve(end)) };
+    heading = Math.sign(place.tangent[d]) || 1;
   }
 
   for (let count = 0; count < MOST_STEPS && rows < budget && length >= SHORTEST_STEP; count++) {
@@ -125,16 +139,15 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
     let corrected = yield* correct(predicted, plane, isLast);
     const crosses = corrected !== undefined && (w[d] - 1) * (corrected.z[d] - 1) < 0;
     if (corrected && isLast) return finish(corrected);
+    let crossing: Corrected | undefined;
     if (corrected && crosses) {
       // Newton on the crossing itself: the curve may turn back behind it.
       const { z } = corrected;
       const between = plus(w, difference(z, w), (1 - w[d]) / (z[d] - w[d]));
       between[d] = 1;
-      const crossing = yield* correct(between, atEnd, true);
-      if (beyond === 1) {
-        if (crossing) return finish(crossing);
-        corrected = undefined;
-      } else if (crossing) record(crossing, z[d] > w[d] ? 1 : -1);
+      crossing = yield* correct(between, atEnd, true);
+      if (crossing && beyond === 1) return finish(crossing);
+      if (!crossing && (beyond === 1 || length > FINE_STEP)) corrected = undefined;
     }
     if (corrected && norm(difference(corrected.z, w)) < 0.3 * taken) corrected = undefined;
     if (!corrected) {
@@ -154,13 +167,14 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
     }
     const turned = next ? unitary(next.solve(end)) : extrapolated(secant, z);
     const cosine = dot(turned, tangent);
-    if (!(cosine >= SHARPEST_TURN) && length > 1e-3) {
+    if (!(cosine >= SHARPEST_TURN) && length > FINE_STEP) {
       rejected++;
       length = Math.min(length, taken) / 2;
       continue;
     }
     if (z[d] < -1e-9) break; // no solution lies there: the path was left
-    if (turned[d] * tangent[d] < 0) folds++;
+    noteHeading(next ? turned[d] : secant[d]);
+    if (crossing) record(crossing, z[d] > w[d] ? 1 : -1);
     before.push(place);
     if (before.length > 2) before.shift();
     place = { w: z, tangent: turned };
@@ -181,11 +195,19 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
     return yield* branch(step, x, kind);
   }
 
-  function record({ z, residual }: { z: Vector; residual: number }, direction: -1 | 1): void {
+  /** Counts a fold where s turns. */
+  function noteHeading(ds: number): void {
+    if (ds * heading >= 0) return;
+    folds++;
+    heading = -heading;
+  }
+
+  function record({ z, residual }: Corrected, direction: -1 | 1): void {
     crossings.push({ x: unscaled(z), residual: (residual * scale) / size, direction });
   }
 
-  function finish(crossing: { z: Vector; residual: number }): PathResult {
+  function finish(crossing: Corrected): PathResult {
+    noteHeading(1);
     record(crossing, 1);
     points.push({ s: 1, arclength: arclength + norm(difference(crossing.z, place.w)) });
     onPoint?.(points[points.length - 1]);
@@ -243,7 +265,7 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
     predicted: Vector,
     { border, base, distance }: Hyperplane,
     isLast: boolean,
-  ): Search<{ z: Vector; corrections: number; residual: number } | undefined> {
+  ): Search<Corrected | undefined> {
     const within = isLast ? (tolerance * size) / scale : ON_PATH;
     const history: number[] = [];
     let z = predicted;
@@ -262,8 +284,7 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
         return { z, corrections: k, residual };
       history.push(Math.hypot(residual, miss));
       const [now, last = Number.POSITIVE_INFINITY, earlier = Number.POSITIVE_INFINITY] = history.slice(-3).reverse();
-      if (k >= 2 && isLast && now > 0.5 * last && best.residual * scale <= floor * size)
-        return { ...best, corrections: k };
+      if (k >= 2 && isLast && now > 0.5 * last && best.residual <= rounding) return { ...best, corrections: k };
       if (k >= 2 && now > 0.7 * last && last > 0.7 * earlier) return undefined;
       const right = scaled(joined(h, miss), -1);
       const c = column(f);
@@ -276,9 +297,7 @@ export function* followPath(problem: Problem, options: PathOptions): Search<Path
       if (moved > (isLast ? 1.5 * length + 0.05 : Math.max(0.7 * Math.abs(distance), 1e-4))) return undefined;
       z = plus(z, move);
     }
-    return isLast && best.residual * scale <= floor * size
-      ? { ...best, corrections: MOST_CORRECTIONS[corrector] }
-      : undefined;
+    return isLast && best.residual <= rounding ? { ...best, corrections: MOST_CORRECTIONS[corrector] } : undefined;
   }
 
   /** The place with its own tangent in place of one that was extrapolated, and led astray. */

@@ -1,6 +1,5 @@
 import { InputError } from '../errors.ts';
-import type { LanguageModel } from '../model/model.ts';
-import { countFrom } from '../model/model.ts';
+import { checkPlace, countFrom, type LanguageModel } from '../model/model.ts';
 import { positionMap } from '../model/position-map.ts';
 import { createPrefixCache } from '../model/prefix-cache.ts';
 import type { ReferenceModel } from '../model/reference.ts';
@@ -37,7 +36,10 @@ export interface ProbeOptions {
   /** Called when a free vector is found, or given up. */
   readonly onSolution?: (task: number, solution: Probed) => void;
   readonly watch?: (task: number) => Watch;
-  /** Called after each round trip with the work of every task on its present position. */
+  /**
+   * Called after each round trip with the work on the present positions: of the tasks that are still open, in order. A
+   * new list begins with each position.
+   */
   readonly onRound?: (work: readonly Work[]) => void;
 }
 
@@ -49,11 +51,11 @@ export interface Probed extends ChainSolution {
   readonly work: Work;
 }
 
-/** What a task came to: its free vectors, in order; fewer than targets where one could not be solved, or it was stopped. */
+/** What a task came to: its free vectors, in order; fewer than targets where one was not solved, or it was stopped. */
 export interface ProbeResult {
   readonly prefix: Uint32Array;
   readonly solutions: readonly Probed[];
-  /** All targets reached. */
+  /** Every step of every target was solved; the residuals say how well. */
   readonly solved: boolean;
 }
 
@@ -64,8 +66,8 @@ const NONE = new Uint32Array();
 
 /**
  * Finds, for every task, the input vectors under which the model's states are the targets, position by position: causal
- * attention makes each a problem of d unknowns once those before it are fixed (papers.md, section 2). All tasks run side
- * by side as rows of one batch.
+ * attention makes each a problem of d unknowns once those before it are fixed (papers.md, section 2). All tasks run
+ * side by side as rows of one batch.
  * @throws InputError for targets of another width or that are not finite, prefixes the model cannot take, or places it
  *   does not have.
  */
@@ -76,6 +78,14 @@ export async function probe(
 ): Promise<ProbeResult[]> {
   const { config } = model;
   const { layer = config.layers, from = 0 } = options;
+  checkPlace(config, layer);
+  checkPlace(config, from);
+  if (from >= layer) {
+    throw new InputError(
+      `There is no step from place ${from} to ${layer}.`,
+      'Let the targets stand behind the free vectors.',
+    );
+  }
   for (const task of tasks) checkTask(model, task, from);
   const longest = Math.max(1, ...tasks.map(({ prefix = [], targets }) => prefix.length + targets.length));
   const bytes = 8 * longest * config.width * Math.max(1, Math.ceil(layer));
@@ -197,7 +207,7 @@ export function checkTask(
   if (targets.some((target) => !target.every(Number.isFinite))) {
     throw new InputError('A target holds NaN or infinity.', 'Give finite numbers: such a state cannot be reached.');
   }
-  if (targets.every((target) => target.every((value) => value === 0))) {
+  if (targets.some((target) => target.every((value) => value === 0))) {
     throw new InputError('A target is zero.', 'Residuals are shares of its norm: give another, however small.');
   }
   if (prefix.length + targets.length > contextLength) {

@@ -1,3 +1,4 @@
+import { dot } from '../linalg/dense.ts';
 import { difference, norm, plus } from '../linalg/vector.ts';
 import { ask, type Search, type Vector } from './requests.ts';
 
@@ -10,9 +11,15 @@ export interface Problem {
   readonly start?: Vector;
   /** A preimage is found when |g(x) - y| is at most this share of |y|. */
   readonly tolerance: number;
-  /** What is accepted where rounding (f32 on the GPU) lets nothing better be reached. */
+  /**
+   * What is accepted where rounding (f32 on the GPU) lets nothing better be reached: a share of |y| or, where that is
+   * larger, of what the block adds to the start.
+   */
   readonly floor: number;
 }
+
+/** What residuals are shares of: |y|, or 1 where y = 0. */
+export const sizeOf = (y: Vector): number => norm(y) || 1;
 
 /** f(x) = g(x) - x: what a residual block adds. */
 export function* branch(step: number, x: Vector, kind: 'value' | 'linearize' = 'value'): Search<Vector> {
@@ -34,11 +41,6 @@ export interface Update {
 /** (I + w_k v_k^T) ... (I + w_1 v_1^T) r */
 export function applyUpdates(updates: readonly Update[], r: Vector): Vector {
   let z = r;
-  for (const { w, v } of updates)
-    z = plus(
-      z,
-      w,
-      v.reduce((sum, value, i) => sum + value * z[i], 0),
-    );
+  for (const { w, v } of updates) z = plus(z, w, dot(v, z));
   return z;
 }

@@ -95,7 +95,7 @@ export async function runRounds<T>(
       for (const group of bySteps(ofKind('linearize'), MOST_ROWS)) pending.push(linearizations(group));
       const widest = Math.max(1, ...chain.steps.map(({ width }) => width));
       for (const group of bySteps(ofKind('jacobian'), Math.ceil(MOST_ROWS / widest))) pending.push(jacobians(group));
-      pending.push(...jvps(ofKind('jvp')));
+      for (const one of jvps(ofKind('jvp'))) pending.push(one); // one by one: what was begun is given back if one fails
     } catch (error) {
       for (const { tensors } of pending) for (const tensor of tensors) tensor.dispose();
       throw error;
@@ -159,7 +159,7 @@ export async function runRounds<T>(
     }
     for (const [{ at }, group] of groups) {
       const [count, d] = at.value.shape;
-      const tangents = Array.from({ length: count }, (): Vector => new Float64Array(d)); // zero for those that ask nothing
+      const tangents = Array.from({ length: count }, (): Vector => new Float64Array(d)); // zero for who asks nothing
       for (const { run, request } of group) tangents[held.get(run)!.row] = request.tangent;
       yield {
         tensors: [context.scope(() => at.jvp(uploaded(tangents)))],

@@ -1,4 +1,5 @@
 import { linearizeRows, type RowLinearization } from '../autograd/rows.ts';
+import { ShapeError } from '../errors.ts';
 import type { LanguageModel } from '../model/model.ts';
 import { positionMap } from '../model/position-map.ts';
 import type { PrefixCache } from '../model/prefix-cache.ts';
@@ -24,13 +25,23 @@ export interface RowMap {
 /**
  * A map made of preimage's operations, or a user's own.
  * @param f From rows [B, d] to rows [B, d], each of which depends on its own row alone. It must only record: no await.
+ * @throws ShapeError, when it is used, for an f that takes or gives rows of another shape.
  */
 export function rowMap(name: string, width: number, f: (rows: Tensor) => Tensor): RowMap {
+  const checked = (rows: Tensor): Tensor => {
+    const [count, d] = rows.shape;
+    const value = f(rows);
+    if (d === width && value.shape.length === 2 && value.shape[0] === count && value.shape[1] === d) return value;
+    throw new ShapeError(
+      `${name} is given rows [${rows.shape}] and returns [${value.shape}].`,
+      `It must take and return rows [B, ${width}].`,
+    );
+  };
   return {
     name,
     width,
-    states: (rows) => rows.context.scope(() => f(rows)),
-    linearize: (rows) => linearizeRows(f, rows),
+    states: (rows) => rows.context.scope(() => checked(rows)),
+    linearize: (rows) => linearizeRows(checked, rows),
   };
 }
 

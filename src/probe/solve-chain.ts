@@ -1,6 +1,7 @@
 import { difference, norm, plus } from '../linalg/vector.ts';
 import type { Chain } from './chain.ts';
 import { gmres } from './gmres.ts';
+import { sizeOf } from './problem.ts';
 import { ask, type Search, type Vector } from './requests.ts';
 import { type Stage, type StepReport, type StepSolution, solveStep, type Watch } from './solve.ts';
 
@@ -19,7 +20,7 @@ export interface ChainSolution {
   readonly x: Vector;
   /** Whether every step was solved; the residual says how well. */
   readonly solved: boolean;
-  /** |F(x) - y| / |y| as the GPU computes it, in f32. */
+  /** |F(x) - y| / |y| as the GPU computes it, in f32; of a step that could not be solved, its own. */
   readonly residual: number;
   /** The same in float64; undefined without a twin. */
   readonly exactResidual: number | undefined;
@@ -40,9 +41,9 @@ const DEAR_SWEEPS = 2;
 const DEAR_TOLERANCE = 0.3;
 
 /**
- * A preimage under all steps of a chain: one step after another from the last to the first, the preimage under one being
- * the target of the one before it; then Newton's method on the chain as a whole, which solves with the Jacobian of each
- * step in turn.
+ * A preimage under all steps of a chain: one step after another from the last to the first, the preimage under one
+ * being the target of the one before it; then Newton's method on the chain as a whole, which solves with the Jacobian
+ * of each step in turn.
  * @param y [d]
  */
 export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {}): Search<ChainSolution> {
@@ -85,7 +86,7 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
   function* judge(at: Vector): Search<Judged> {
     const states: Vector[] = [at]; // before each step, and after the last
     for (const step of chain.steps.keys()) states.push(yield* ask({ kind: 'value', step, x: states[step] }));
-    const size = norm(y);
+    const size = sizeOf(y);
     const exact = yield* ask({ kind: 'exact', x: at });
     const missing = difference(y, exact ?? states[states.length - 1]);
     const residual = norm(difference(y, states[states.length - 1])) / size;

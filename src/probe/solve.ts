@@ -20,7 +20,7 @@ export interface StepReport {
   readonly rejected: number;
   /** Steps taken back as the path had been left for another. */
   readonly jumps: number;
-  /** Paths begun anew with shorter steps. */
+  /** Paths tried after the first. */
   readonly restarts: number;
   /** The path that led there; empty for `broyden`. */
   readonly path: readonly PathPoint[];
@@ -81,7 +81,7 @@ export function* solveStep(
   for (const attempt of attempts.filter(({ corrector }) => stages.includes(corrector))) {
     watch.onStage?.(attempt.corrector);
     // What the first path reached, the second need not walk again.
-    const resume = tried.length === 1 && attempt.corrector === 'lu' ? tried[0].last : undefined;
+    const resume = attempt.corrector === 'lu' && stages.includes('gmres') && tried.length === 1 ? tried[0] : undefined;
     const path = yield* followPath(problem, { ...attempt, resume, onPoint: watch.onPoint });
     tried.push(path);
     const [crossing] = path.crossings;

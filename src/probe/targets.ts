@@ -53,12 +53,13 @@ export interface ForcedState {
 }
 
 /**
- * A state that makes a token the likeliest next one: the centred direction of its unembedding row, at the norm of natural
- * states, turned by the perceptron's rule towards it and away from whichever row comes too near, until the margin holds.
+ * A state that makes a token the likeliest next one: the centred direction of its unembedding row, at the norm of
+ * natural states, turned by the perceptron's rule towards it and away from whichever row comes too near, until the
+ * margin holds.
  * Where that fails the nearest thing to it is taken that can be proved to win (`unembedding`).
  * @param head The output head behind `ln_f`.
  * @param margin Logits that the token is to be ahead.
- * @throws InputError when no state does: `certifyDominated` says why.
+ * @throws InputError for a token without a row, and when no state makes it win: `certifyDominated` says why.
  */
 export function forcedStates(
   head: UnembeddingBlock,
@@ -85,18 +86,25 @@ export function forcedStates(
     });
     return { margin: dot(rows[token], z) + offsets[token] - second.logit, second: second.token };
   };
+  /** Undefined where the perceptron does not get there, or the rows leave it no direction to go. */
+  const turned = (token: number): ForcedState | undefined => {
+    let y = natural(plus(rows[token], mean, -1));
+    for (let step = 0; step < MOST_STEPS; step++) {
+      const ahead = lead(y, token);
+      if (ahead.margin >= margin) return { state: y, margin: ahead.margin };
+      if (ahead.second < 0) return undefined;
+      y = natural(plus(y, natural(plus(rows[token], rows[ahead.second], -1)), STEP));
+    }
+    return undefined;
+  };
   return (token) => {
-    const from = (start: Vector, margin: number): ForcedState | undefined => {
-      let y = natural(start);
-      for (let step = 0; step < MOST_STEPS; step++) {
-        const ahead = lead(y, token);
-        if (ahead.margin >= margin) return { state: y, margin: ahead.margin };
-        const towards = natural(plus(rows[token], rows[ahead.second], -1));
-        y = natural(plus(y, towards, STEP));
-      }
-      return undefined;
-    };
-    const direct = from(plus(rows[token], mean, -1), margin);
+    if (!rows[token]) {
+      throw new InputError(
+        `There is no token ${token} among ${rows.length}.`,
+        `Use token ids from 0 to ${rows.length - 1}.`,
+      );
+    }
+    const direct = turned(token);
     if (direct) return direct;
     const { state } = unembedding(head).search(token);
     if (state) {

@@ -88,6 +88,68 @@ describe.each(Object.entries(FAMILIES))('the prefix cache of the float64 twin, %
   });
 });
 
+describe.each(Object.entries(FAMILIES))('half places of the float64 twin, %s', (_, changes) => {
+  const PLACES = [0, 0.5, 1, 1.5, 2, 2.5, 3];
+
+  /** A prefix of four positions, and three rows that might follow it. */
+  async function behindPrefix() {
+    const twin = await model(changes);
+    const prefix = twin.prefix();
+    twin.extend(twin.embed(IDS.slice(0, 4)), prefix);
+    return { twin, prefix, rows: Float64Array.from(seededRandom(2).normal(3 * D)) };
+  }
+
+  it('from any place to a later one, in steps as in one go', async () => {
+    const { twin, prefix, rows } = await behindPrefix();
+    for (const [i, from] of PLACES.entries()) {
+      let state: Float64Array = rows;
+      for (const place of PLACES.slice(i)) {
+        expectAgree(twin.states(rows, prefix, place, from), state, { rel: 0, abs: 0 });
+        state = place < 3 ? twin.states(state, prefix, place + 0.5, place) : state;
+      }
+    }
+  });
+
+  it('the first half of a block sees the prefix, the second sees its own row alone', async () => {
+    const { twin, prefix, rows } = await behindPrefix();
+    const other = twin.prefix();
+    twin.extend(twin.embed([9, 9]), other);
+    const moved = (place: number, from: number) => {
+      const [a, b] = [prefix, other].map((seen) => twin.states(rows, seen, place, from));
+      return a.some((value, i) => value !== b[i]);
+    };
+    for (const block of [0, 1, 2]) {
+      expect(moved(block + 0.5, block)).toBe(true);
+      expect(moved(block + 1, block + 0.5)).toBe(false);
+    }
+  });
+
+  it('what each half adds has no effect of the mean and the size of its row: it stands behind a LayerNorm', async () => {
+    const { twin, prefix, rows } = await behindPrefix();
+    const scaled = rows.map((value) => 1e4 * value + 7e4);
+    for (const from of PLACES.slice(0, -1)) {
+      const added = (x: Float64Array) => twin.states(x, prefix, from + 0.5, from).map((value, i) => value - x[i]);
+      expectAgree(added(scaled), added(rows), { rel: 0, abs: 1e-5 }); // up to the epsilon of the LayerNorm
+    }
+  });
+
+  it('refuses places between, behind the prefix or before the start', async () => {
+    const { twin, rows } = await behindPrefix();
+    const prefix = twin.prefix(2);
+    for (const [place, from] of [
+      [0.25, 0],
+      [2, 0.75],
+      [2.5, 0],
+      [1, 1.5],
+      [1, -0.5],
+      [Number.NaN, 0],
+    ])
+      expect(() => twin.states(rows, prefix, place, from)).toThrow(InputError);
+    expect(() => twin.prefix(1.5)).toThrow(InputError);
+    expect(() => twin.extend(rows, twin.prefix(2), 0.5)).toThrow(/0.5 is no layer/);
+  });
+});
+
 describe('the float64 twin', () => {
   it('uses a head of its own, with bias', async () => {
     const config = parseConfig({ ...SIZES, tie_word_embeddings: false, lm_head_bias: true }, 'config.json');

@@ -120,15 +120,16 @@ test('without a twin the residual is that of f32, and float64 is not spoken of',
   expect(residuals(tiny.twin, result, task)[0]).toBeLessThan(2e-5);
 });
 
-test('a target far smaller than what the blocks add is reached as far as f32 can tell, and soon', async () => {
-  const target = state(3, 1e-4);
-  const [{ solutions }] = await probe(tiny.model, [{ targets: [target] }], { twin: tiny.twin });
-  const [{ solved, x, exactResidual, work }] = solutions;
+test('a target far smaller than what the block adds costs no more, and is reached as far as f32 can tell', async () => {
+  const target = state(1, 0.003);
+  const [{ solutions }] = await probe(tiny.model, [{ targets: [target] }], { layer: 1, from: 0.5, twin: tiny.twin });
+  const [{ solved, x, exactResidual, residual, work }] = solutions;
   expect(solved).toBe(true);
-  expect(work.rows).toBeLessThan(40 * D);
-  const missing = norm(difference(tiny.twin.states(x, tiny.twin.prefix()), target));
-  expect(exactResidual).toBeCloseTo(missing / norm(target), 10);
+  expect(work).toEqual({ rows: expect.any(Number), jacobians: 0 });
+  const missing = norm(difference(tiny.twin.states(x, tiny.twin.prefix(), 1, 0.5), target)) / norm(target);
   expect(missing).toBeLessThan(1e-5);
+  expect(exactResidual).toBeCloseTo(missing, 12);
+  expect(residual).toBeGreaterThan(3e-6); // of so small a state, f32 does not tell more
 });
 
 test('stopped, it keeps the vectors it found and, of the one under way, the steps it had solved', async () => {
@@ -161,8 +162,8 @@ test('stopped, it keeps the vectors it found and, of the one under way, the step
 });
 
 test('a vector that cannot be found ends its task, not the others', async () => {
-  const easy = state(1, 1000);
-  const [hard, other] = await probe(tiny.model, [{ targets: [state(2, 1e-2), easy] }, { targets: [easy, easy] }], {
+  const easy = state(1);
+  const [hard, other] = await probe(tiny.model, [{ targets: [state(1, 0.3), easy] }, { targets: [easy, easy] }], {
     stages: ['broyden'],
   });
   expect(hard.solved).toBe(false);

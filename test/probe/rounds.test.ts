@@ -26,9 +26,7 @@ const solutions = (results: readonly (ChainSolution | undefined)[]) =>
   );
 
 /** Targets that take each of the stages; roots 1, 2, 3 along the axis. */
-const targets = [4, 0.2, 20, 2.6].map((level) =>
-  Float64Array.from(AXIS, (u, i) => level * u + [3, 2, 0][i]),
-);
+const targets = [4, 0.2, 20, 2.6].map((level) => Float64Array.from(AXIS, (u, i) => level * u + [3, 2, 0][i]));
 const hard = () => [cubicMap(context, [1, 2, 3], 4), sigmoidMap(context, 1, 3, 2).map];
 
 test('solves side by side give, bit for bit, what each gives alone, at the same price', async () => {
@@ -101,7 +99,9 @@ describe('leaves no buffer behind', () => {
   /** Bytes on loan after a run, above those before. */
   async function left(chain: RoundsOptions['chain'], options: Partial<RoundsOptions> = {}): Promise<number> {
     const { liveBytes } = context.pool.statistics;
-    const searches = targets.slice(0, 3).map((y, i) => solveChain(chain, y, i === 1 ? {} : { stages: ['gmres', 'lu'] }));
+    const searches = targets
+      .slice(0, 3)
+      .map((y, i) => solveChain(chain, y, i === 1 ? {} : { stages: ['gmres', 'lu'] }));
     await runRounds(runs(searches), { context, chain, ...options }).catch(() => {});
     return context.pool.statistics.liveBytes - liveBytes;
   }

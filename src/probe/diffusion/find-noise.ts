@@ -15,7 +15,7 @@ export interface FoundNoise extends Work {
 /**
  * Initial noise from which the diffusion gives each target, step by step backwards; all targets side by side. There is
  * some for every point of the plane (`deterministicDiffusion`), and where there are several, any may be found. Its
- * residual is a share of the target's length, which the origin itself does not have.
+ * residual is a share of the target's length, and of 1 at the origin.
  * @param targets [n, 2]
  * @param signal Cuts it short.
  * @returns One for each target that was done with, in their order.
