@@ -235,7 +235,7 @@ async function hashed([layers = '1,6,12']: readonly string[]): Promise<void> {
   const cells = wanted.map((layer) => ({
     name: 'random, T 20',
     layer,
-    prompts: randomPrompts(5, 20, everyToken(loaded)),
+    prompts: randomPrompts(2, 20, everyToken(loaded)),
   }));
   await report(loaded, cells);
 }

@@ -152,16 +152,57 @@ describe('the small coordinates keep their digits', () => {
   });
 });
 
+describe('of many features for its samples, a regression', () => {
+  const [many, samples] = [240, 700];
+  const wide = normal(11, 2 * samples * many);
+  const [seen, fresh] = [wide.subarray(0, samples * many), wide.subarray(samples * many)];
+  const errors = normal(12, 2 * samples * VALUES);
+  /** Values that a map of this size explains in part; of samples to fit to, and of others. */
+  function valuesBy(size: number): [Float32Array, Float32Array] {
+    const map = matrixFrom(normal(13, many * VALUES), VALUES).mul(size / Math.sqrt(many));
+    const all = mapped(wide, map, [2]).map((value, i) => value + errors[i]);
+    return [all.subarray(0, samples * VALUES), all.subarray(samples * VALUES)];
+  }
+
+  // A map hidden in the noise, one half as large as it, and one that stands out of it.
+  test.each([0, 0.5, 5])('predicts others as well as the best ridge does, with a map of size %d', async (size) => {
+    const [values, others] = valuesBy(size);
+    const found = await fitted(seen, values, many);
+    const left = (slope: Matrix) => residual({ slope }, fresh, others, many);
+    const of = [1e-5, 1e-3, 1e-2, 0.1, 0.3, 1, 3, 10].map((ridge) => left(exactFit(seen, values, ridge, many).slope));
+    expect(left(found.slope) / Math.min(...of)).toBeLessThan(1.05);
+    // The plain one follows the noise.
+    if (size < 5) expect(left(found.slope) / of[0]).toBeLessThan(0.95);
+  });
+
+  test.each([0, 0.5, 5])('does not promise to be nearer to others than it is, with a map of size %d', async (size) => {
+    const [values, others] = valuesBy(size);
+    const { slope, intercept, covariance } = await fitted(seen, values, many);
+    const off = matrixFrom(others, VALUES)
+      .sub(matrixFrom(fresh, many).mmul(slope))
+      .subRowVector([...intercept]);
+    const distance = off.mmul(whitener(covariance)).norm('frobenius') ** 2 / off.rows / VALUES;
+    // A half alone predicts worse than all do: where there is much to predict, the covariance errs on the wide side.
+    expect(distance).toBeGreaterThan(0.3);
+    expect(distance).toBeLessThan(1.15);
+  });
+});
+
 /** The same ridge regression in float64 throughout. */
-function exactFit(features: Float32Array, values: Float32Array): { slope: Matrix } {
-  const [left, right] = [matrixFrom(features, FEATURES), matrixFrom(values, VALUES)].map((m) => m.center('column'));
+function exactFit(features: Float32Array, values: Float32Array, ridge = 1e-5, a = FEATURES): { slope: Matrix } {
+  const [left, right] = [matrixFrom(features, a), matrixFrom(values, VALUES)].map((m) => m.center('column'));
   const gram = left.transpose().mmul(left);
-  return { slope: solvePositive(ridged(gram, 1e-5), left.transpose().mmul(right)) };
+  return { slope: solvePositive(ridged(gram, ridge), left.transpose().mmul(right)) };
 }
 
 /** Root mean square of what a slope leaves of values, about their mean. */
-function residual({ slope }: Pick<LinearFit, 'slope'>, features: Float32Array, values: Float32Array): number {
-  const predicted = matrixFrom(features, FEATURES).center('column').mmul(slope);
+function residual(
+  { slope }: Pick<LinearFit, 'slope'>,
+  features: Float32Array,
+  values: Float32Array,
+  a = FEATURES,
+): number {
+  const predicted = matrixFrom(features, a).center('column').mmul(slope);
   const left = matrixFrom(values, VALUES).center('column').sub(predicted);
   return left.norm('frobenius') / Math.sqrt(values.length);
 }
