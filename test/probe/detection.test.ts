@@ -1,12 +1,21 @@
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { testContext } from '#context';
 import { InputError } from '../../src/errors.ts';
+import type { Context } from '../../src/gpu/context.ts';
 import type { LayerLens, LinearLens } from '../../src/lens/lens.ts';
+import { parseConfig } from '../../src/model/config.ts';
+import { type LoadedModel, loadModel, modelFiles } from '../../src/model/load.ts';
+import { loadTwin, type ReferenceModel } from '../../src/model/reference.ts';
+import { headPart, modelParameters } from '../../src/probe/certificates/model-parts.ts';
 import { areaUnder, caughtAt, rocCurve } from '../../src/probe/detection.ts';
 import { leads } from '../../src/probe/detection-lead.ts';
 import { stateLikelihood } from '../../src/probe/detection-likelihood.ts';
 import { nearNatural } from '../../src/probe/detection-natural.ts';
+import { forceNearby } from '../../src/probe/detection-nearby.ts';
+import { distancesOf, freeVectors, scoresOf, statesOf } from '../../src/probe/detection-scores.ts';
 import { forcedStates } from '../../src/probe/targets.ts';
 import { seededRandom } from '../../src/reference/random.ts';
+import { hashedCheckpoint } from '../support/hashed.ts';
 
 describe('ROC curves', () => {
   test('scores that do not overlap are told apart at every threshold between them', () => {
@@ -119,5 +128,83 @@ describe('leads of tokens', () => {
       const nearest = (of: Float64Array) => Math.min(...natural.map((one) => apart(of, one)));
       expect(nearest(near)).toBeLessThanOrEqual(nearest(state));
     }
+  });
+});
+
+const SMALL = {
+  ...{ model_type: 'gpt2', activation_function: 'gelu_new', layer_norm_epsilon: 1e-5 },
+  ...{ vocab_size: 67, n_positions: 8, n_embd: 24, n_layer: 2, n_head: 3 },
+};
+
+describe('on a small model', () => {
+  const config = parseConfig(SMALL, 'config.json');
+  const files = modelFiles('small', config, hashedCheckpoint(config));
+  const parameters = modelParameters(files);
+  const d = config.width;
+  let context: Context;
+  let model: LoadedModel;
+  let twin: ReferenceModel;
+  let tables: { vocabulary: Float32Array; positions: Float32Array };
+  beforeAll(async () => {
+    context = await testContext();
+    model = await loadModel(context, files);
+    twin = await loadTwin(files);
+    const [vocabulary, positions] = [
+      await parameters.parameter('wte.weight'),
+      await parameters.parameter('wpe.weight'),
+    ];
+    tables = { vocabulary, positions };
+  });
+  afterAll(() => {
+    model.dispose();
+    context.destroy();
+  });
+
+  test('rows of tokens lie at no distance from the vocabulary, and lead to the states of their text', async () => {
+    const inputs = [Uint32Array.of(3, 1, 4, 15), Uint32Array.of(9, 2, 6, 5)].map((ids) => ({
+      prefix: ids.slice(0, 2),
+      rows: Float32Array.from(twin.embed(ids.slice(2), 2)),
+    }));
+    const states = await statesOf(model, inputs, [1, 2]);
+    const exact = twin.residualStates([9, 2, 6, 5]);
+    [1, 2].forEach((layer, k) => {
+      expect(Math.max(...states[1][k].map((value, i) => Math.abs(value - exact[layer][i])))).toBeLessThan(1e-5);
+    });
+    const likelihoods = [() => 1, (_: Float64Array, t: number, previous?: Float64Array) => (previous ? -t : 0)];
+    const scores = scoresOf(inputs[1], states[1], tables, { width: d, likelihoods });
+    expect(scores.distances).toEqual([0, 0]);
+    expect(scores.surprises).toEqual([
+      [-1, -1],
+      [2, 3],
+    ]);
+    const farther = { ...inputs[1], rows: inputs[1].rows.map((value) => 2 * value) };
+    expect(distancesOf(freeVectors(farther, tables, d), tables).every((distance) => distance > 0.5)).toBe(true);
+  });
+
+  test('vectors near token rows force texts, behind a text or none, and keep the length of rows', async () => {
+    const leadOf = leads(await headPart(parameters), config.layerNormEpsilon);
+    const tasks = [{ text: Uint32Array.of(5, 60) }, { text: Uint32Array.of(33), prefix: Uint32Array.of(1, 2, 3, 4) }];
+    const rowLengths = Array.from({ length: 67 }, (_, v) => Math.hypot(...tables.vocabulary.slice(v * d, (v + 1) * d)));
+    const [shortest, longest] = [Math.min(...rowLengths), Math.max(...rowLengths)];
+    const farthest: number[] = [];
+    for (const margin of [0.01, 0.1]) {
+      const found = await forceNearby(model, leadOf, tasks, { margin, random: seededRandom(2) });
+      const distances = tasks.flatMap(({ text, prefix = new Uint32Array() }, i) => {
+        const held = twin.prefix();
+        if (prefix.length > 0) twin.extend(twin.embed(prefix), held);
+        const states = twin.extend(found[i], held);
+        text.forEach((token, n) => {
+          expect(leadOf(states.slice(n * d, (n + 1) * d), token).margin).toBeGreaterThan(margin - 1e-4);
+        });
+        const vectors = freeVectors({ prefix, rows: found[i] }, tables, d);
+        for (const vector of vectors) {
+          expect(Math.hypot(...vector)).toBeGreaterThan(shortest - 1e-5);
+          expect(Math.hypot(...vector)).toBeLessThan(longest + 1e-5);
+        }
+        return distancesOf(vectors, tables);
+      });
+      farthest.push(Math.max(...distances));
+    }
+    expect(farthest[0]).toBeLessThan(farthest[1]);
   });
 });
