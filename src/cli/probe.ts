@@ -9,11 +9,12 @@ import { type Inspector, inspector, type Solve } from '../probe/findings.ts';
 import { naturalStates } from '../probe/natural.ts';
 import { type ProbeResult, probe } from '../probe/probe.ts';
 import { signsOf } from '../probe/signs.ts';
-import { randomState, stateStatistics } from '../probe/targets.ts';
+import { randomState, type StateStatistics, stateStatistics } from '../probe/targets.ts';
 import { encodeVectors } from '../probe/vectors-file.ts';
 import { seededRandom } from '../reference/random.ts';
 import { decimal, type SharedOptions, sharedOptions, tokenIds, wholeNumber } from './options.ts';
 import { checkOutputs } from './output.ts';
+import { countPreimages } from './probe-count.ts';
 import { type Goal, type GoalOptions, type GoalTask, goalOf, spanText } from './probe-goal.ts';
 import { solveJson } from './probe-json.ts';
 import { type ProbeLive, probeLive } from './probe-live.ts';
@@ -29,6 +30,7 @@ interface Options extends SharedOptions, GoalOptions {
   readonly seed: number;
   readonly budget?: number;
   readonly signs: number;
+  readonly count?: boolean;
   readonly output?: string;
   readonly report?: string;
   readonly certificate?: string;
@@ -56,6 +58,7 @@ export function addProbe(program: Command): void {
     )
     .option('--margin <logits>', `of a text: by how much each token is to win (default: ${MARGIN})`, decimal)
     .option('--seed <n>', 'of random targets, and of the samples that natural states are known by', wholeNumber(0), 0)
+    .option('--count', 'list distinct preimages under the one half block (--block attn or mlp) of each target')
     .option('--budget <rows>', 'stop when so many rows are evaluated, with the best so far', wholeNumber(1))
     .option('--signs <n>', 'look at det Dg for the first n vectors: d rows a step', wholeNumber(0), 2)
     .option('-o, --output <file>', 'write the vectors as safetensors, for inputs_embeds')
@@ -76,6 +79,7 @@ Examples:
   preimage probe --target "The door was open." -o vectors.safetensors
   preimage probe --prefix "It was late, and" --target " nobody came."
   preimage probe --random 20 --layer 3 --block mlp --json
+  preimage probe --random 2 --layer 1 --block attn --count
   preimage states "Call me" -o s.safetensors && preimage probe --target-state s.safetensors --report out.html`;
 
 async function probeTargets(options: Options): Promise<number> {
@@ -84,6 +88,12 @@ async function probeTargets(options: Options): Promise<number> {
   await checkOutputs(outputs, targetState === undefined ? [] : [targetState], force);
   return withFiles(options, async (files) => {
     const goal = await goalOf(files, options);
+    if (options.count && goal.layer - goal.from !== 0.5) {
+      throw new InputError(
+        '--count lists the preimages under a single half block.',
+        'Add --block mlp or --block attn, with --random N or --target-state.',
+      );
+    }
     const params = modelParameters(files);
     const { what } = goal;
     if (what.kind === 'states' && what.afterNorm) {
@@ -120,6 +130,10 @@ async function run(job: Job): Promise<number> {
     options.budget === undefined ? undefined : { rows: options.budget, spent: () => budget.abort() },
   );
   try {
+    if (options.count) {
+      const tasks = await tasksOf(job, live);
+      return await countPreimages({ model, params, goal, tasks, json: options.json, signal, live });
+    }
     const results = await solve(job, AbortSignal.any([signal, budget.signal]), live).catch(async (error) => {
       // A token that no state forces may be one that provably never wins.
       if (!(error instanceof InputError) || goal.what.kind !== 'text') throw error;
@@ -163,42 +177,47 @@ function wantedOf({ what }: Goal): number[] {
   return what.kind === 'random' ? new Array(what.count).fill(1) : what.tasks.map(({ targets }) => targets.length);
 }
 
-async function solve(
-  { model, params, goal, options, signal }: Job,
-  end: AbortSignal,
-  live: ProbeLive,
-): Promise<Results> {
-  const { prefix, what, layer, from } = goal;
-  const twin = await params.reference();
-  const natural = async () => {
-    live.say('sampling natural states');
-    return stateStatistics(await naturalStates(model, layer, { seed: options.seed, signal }), model.config.width);
-  };
-  const watched = { ...live.options, signal: end };
-  if (what.kind === 'text') {
-    const head = await headPart(params);
-    const { margin } = options;
-    const facts = { head, natural: await natural() };
-    const [elicited] = await elicit(model, twin, [{ text: what.text, prefix }], facts, { ...watched, margin });
-    return [{ ...elicited, name: 'text', wanted: what.text.length, elicited }];
-  }
-  let tasks: readonly GoalTask[];
+async function naturalOf({ model, goal, options, signal }: Job, live: ProbeLive): Promise<StateStatistics> {
+  live.say('sampling natural states');
+  const states = await naturalStates(model, goal.layer, { seed: options.seed, signal });
+  return stateStatistics(states, model.config.width);
+}
+
+/** The states to reach; of a text they are chosen as it is forced. */
+async function tasksOf(job: Job, live: ProbeLive): Promise<readonly GoalTask[]> {
+  const { model, params, goal, options } = job;
+  const { what } = goal;
+  if (what.kind === 'text') return [];
   if (what.kind === 'random') {
-    const statistics = await natural();
+    const statistics = await naturalOf(job, live);
     const random = seededRandom(options.seed);
-    tasks = Array.from({ length: what.count }, (_, i) => ({
+    return Array.from({ length: what.count }, (_, i) => ({
       name: `random ${i}`,
       targets: [randomState(statistics, random)],
     }));
-  } else if (what.afterNorm) {
-    const { norm } = await headPart(params);
-    const { centredNorm } = await natural();
-    const { layerNormEpsilon } = model.config;
-    tasks = what.tasks.map(({ name, targets }) => ({
-      name,
-      targets: targets.map((target) => beforeNorm(norm, layerNormEpsilon, target, centredNorm)),
-    }));
-  } else tasks = what.tasks;
+  }
+  if (!what.afterNorm) return what.tasks;
+  const { norm } = await headPart(params);
+  const { centredNorm } = await naturalOf(job, live);
+  const { layerNormEpsilon } = model.config;
+  return what.tasks.map(({ name, targets }) => ({
+    name,
+    targets: targets.map((target) => beforeNorm(norm, layerNormEpsilon, target, centredNorm)),
+  }));
+}
+
+async function solve(job: Job, end: AbortSignal, live: ProbeLive): Promise<Results> {
+  const { model, params, goal, options } = job;
+  const { prefix, what, layer, from } = goal;
+  const twin = await params.reference();
+  const watched = { ...live.options, signal: end };
+  if (what.kind === 'text') {
+    const facts = { head: await headPart(params), natural: await naturalOf(job, live) };
+    const { margin } = options;
+    const [elicited] = await elicit(model, twin, [{ text: what.text, prefix }], facts, { ...watched, margin });
+    return [{ ...elicited, name: 'text', wanted: what.text.length, elicited }];
+  }
+  const tasks = await tasksOf(job, live);
   const results = await probe(
     model,
     tasks.map(({ targets }) => ({ targets, prefix })),

@@ -34,6 +34,17 @@ export interface Correct {
   readonly count: number;
 }
 
+/**
+ * The vocabulary in the order of the slope: by how well the step from the tokens tried to another is along the direction
+ * in which, on average over them, the distance to the observed state falls.
+ */
+export interface Slope {
+  readonly kind: 'slope';
+  readonly at: number;
+  /** Tokens tried, whose distances have slopes. */
+  readonly tokens: Uint32Array;
+}
+
 /** The vocabulary in the order of the full Jacobian at a token's row: by how near to the observed it predicts states. */
 export interface Screen {
   readonly kind: 'screen';
@@ -57,10 +68,12 @@ export interface Replies {
   readonly candidates: Evaluated;
   readonly correct: Ranked;
   /** Best first. */
+  readonly slope: Uint32Array;
+  /** Best first. */
   readonly screen: Uint32Array;
 }
 
-export type Request = Propose | Window | Candidates | Correct | Screen;
+export type Request = Propose | Window | Candidates | Correct | Slope | Screen;
 export type Reply = Replies[keyof Replies];
 
 /** A computation that stops at each request and goes on with the reply: many of them share the GPU's batches. */

@@ -3,13 +3,14 @@ import type { Ranked, Scorer } from '../lens/scorer.ts';
 import { countFrom, type LanguageModel } from '../model/model.ts';
 import type { PositionMap } from '../model/position-map.ts';
 import { distance } from '../ops/distance.ts';
+import { add } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';
 import { matmul } from '../ops/matmul.ts';
 import { reshape, type Tensor, takeBytes, upload } from '../tensor/tensor.ts';
 import type { CostMeter } from './cost.ts';
 import { norm } from './decision.ts';
 import { joined } from './neighbours.ts';
-import type { Candidates, Correct, Evaluated, Recovery, Reply, Request, Screen, Window } from './requests.ts';
+import type { Candidates, Correct, Evaluated, Recovery, Reply, Request, Screen, Slope, Window } from './requests.ts';
 import type { StateRecord } from './types.ts';
 
 /** What recoveries share: the model up to the layer, with a slot of keys and values for each, and its lens. */
@@ -101,6 +102,7 @@ async function answer(bench: Bench, asked: readonly Asked<Request>[], reply: (sl
     decode(bytes.slice(next, next + tensors.length));
     next += tensors.length;
   }
+  for (const one of ofKind('slope')) reply(one.slot, await slope(bench, one));
   for (const one of ofKind('screen')) reply(one.slot, await screen(bench, one));
 }
 
@@ -276,6 +278,42 @@ function* correct(bench: Bench, asked: readonly Asked<Correct>[], reply: Answer)
   }
 }
 
+/**
+ * cos(g, w_v - m) over the vocabulary: m the mean of the tokens' rows, g the mean of J^T (h - F) over them, J the Jacobian
+ * of a token's state F in its row. By Stein's lemma mean Jacobians are the slopes of the best linear fit: what the map's
+ * bends do to single tokens averages out, and one vjp a token takes the place of d.
+ */
+async function slope({ model, map }: Bench, { slot, record, request, cost }: Asked<Slope>): Promise<Uint32Array> {
+  const { context, tokenTable } = model;
+  const d = map.width;
+  const { at, tokens } = request;
+  const n = tokens.length;
+  const fill = (value: number) => new Uint32Array(n).fill(value);
+  cost.rows(n, map.layer);
+  cost.vjpRows(n, map.layer);
+  cost.scan();
+  const scored = context.scope(() => {
+    const linearization = map.linearize(model.embed(tokens, fill(positionOf(record, at))), fill(slot), fill(at));
+    const observed = upload(context, repeated(observedAt(record, at), n), [n, d]);
+    const gradients = linearization.vjp(add(observed, linearization.value, -1)); // (n, d)
+    const average = upload(context, new Float32Array(n).fill(1 / n), [1, n]);
+    const gradient = matmul(average, gradients); // (1, d)
+    const middle = matmul(average, embedding(context, tokenTable, tokens)); // (1, d)
+    return [
+      matmul(middle, gradient, { transposeB: true }), // (1, 1)
+      ...tokenTable.chunks.flatMap((chunk) => [matmul(chunk, gradient, { transposeB: true }), distance(chunk, middle)]),
+    ];
+  });
+  const [zero, ...parts] = (await takeBytes(scored)).map((bytes) => new Float32Array(bytes));
+  const cosines: number[] = [];
+  for (let c = 0; c < parts.length; c += 2) {
+    parts[c].forEach((along, i) => {
+      cosines.push((along - zero[0]) / (parts[c + 1][i] || 1));
+    });
+  }
+  return Uint32Array.from(cosines, (_, token) => token).sort((a, b) => cosines[b] - cosines[a] || a - b);
+}
+
 /** |w_v J^T - (w J^T + residual)| over the vocabulary, J the Jacobian of the token's state in its row. */
 async function screen({ model, map }: Bench, { slot, record, request, cost }: Asked<Screen>): Promise<Uint32Array> {
   const { context, config, tokenTable } = model;
@@ -304,6 +342,12 @@ async function screen({ model, map }: Bench, { slot, record, request, cost }: As
   } finally {
     linearization.dispose();
   }
+}
+
+function repeated(row: Float32Array, count: number): Float32Array {
+  const rows = new Float32Array(count * row.length);
+  for (let r = 0; r < count; r++) rows.set(row, r * row.length);
+  return rows;
 }
 
 const observedAt = ({ values, width }: StateRecord, t: number): Float32Array =>

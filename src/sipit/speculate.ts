@@ -28,8 +28,16 @@ const MOST_DOUBT = 0.1;
 /** or after so many: at first, at least; twice as many after each without a miss, half as many after one with. */
 const FIRST_WINDOW = 16;
 const LEAST_WINDOW = 8;
-/** Candidates of the chord, in rounds. */
-const CHORD = [2, 4, 16, 160];
+/** What a search tries, in turn: candidates of the chord, or of the average slope at so many tokens tried. */
+const SEARCH = [
+  ['chord', 2],
+  ['chord', 4],
+  ['slope', 8],
+  ['chord', 16],
+  ['slope', 32],
+  ['chord', 160],
+] as const;
+const SLOPE_CANDIDATES = 16;
 /** Candidates of a sweep through the vocabulary: at first, doubled until it ends, and at most before it can be stopped. */
 const FIRST_SWEEP = 16;
 const MOST_SWEEP = 4096;
@@ -76,8 +84,9 @@ interface Position {
  *      token can be as near to the observed state: the few that by the lens's calibration might be are its *rivals*, and
  *      are tried.
  *   3. At the first position that is not, the *chord* corrects the lens by what the tried token's state shows: its best 2,
- *      4, 16, 160; then the vocabulary in the order of a screen by the full Jacobian. The nearest of them all is settled, and the
- *      proposals behind it are corrected by the same windows' states.
+ *      4, 16, 160. In between, where the lens is a poor guide, the average *slope* at the tokens tried shows the way; then the
+ *      vocabulary is swept in the order of a screen by the full Jacobian. The nearest of them all is settled, and the proposals
+ *      behind it are corrected by the same windows' states.
  *   4. When all are settled, each is judged by its distance, the noise, and what else was tried.
  *
  * The verifier is the model itself: the lens decides what is tried, and in which order.
@@ -200,14 +209,23 @@ export function* recover(task: Task): Recovery<Recovered> {
   /** Finds the nearest token where the proposal is not it, or noise hides whether it is. */
   function* search(t: number): Recovery<void> {
     const position = positions[t];
-    for (const count of CHORD) {
-      if (yield* chord(t, count)) return;
+    for (const [by, count] of SEARCH) {
+      if (by === 'slope' && isExplained(t)) continue; // what is left is noise, which has no slope
+      if (yield* by === 'slope' ? slope(t, count) : chord(t, count)) return;
       if (isExplained(t) && (yield* settleUnderNoise(t))) return;
       // Where noise hides more tokens than are worth trying, nothing that follows would tell them apart.
       if (signal?.aborted || (isExplained(t) && count >= FEW_RIVALS)) break;
     }
     if (!isExplained(t) && !signal?.aborted) yield* sweep(t);
     position.settled = true;
+  }
+
+  /** Tries what the average slope at tokens tried favours. @returns Whether that settles it. */
+  function* slope(t: number, count: number): Recovery<boolean> {
+    const tokens = Uint32Array.from([...positions[t].tried.keys()].slice(-count));
+    const likely = yield* ask({ kind: 'slope', at: t, tokens });
+    yield* evaluate(t, untried(t, likely.subarray(0, SLOPE_CANDIDATES)));
+    return yield* settle(t);
   }
 
   /** Tries what the lens favours, corrected by the state of the nearest token. @returns Whether that settles it. */
