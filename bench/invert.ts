@@ -211,7 +211,7 @@ async function model([folder, share = '1']: readonly string[]): Promise<void> {
   await report(loaded, cells);
 }
 
-async function hashed([layers = '1,6,12']: readonly string[]): Promise<void> {
+async function hashed([layers = '1,6,12', count = '2']: readonly string[]): Promise<void> {
   const context = await createNodeContext();
   const json = JSON.parse(readFileSync(shared('fixtures/hashed-gpt2-small/config.json'), 'utf8'));
   const config = parseConfig(json, 'hashed-gpt2-small/config.json');
@@ -235,7 +235,7 @@ async function hashed([layers = '1,6,12']: readonly string[]): Promise<void> {
   const cells = wanted.map((layer) => ({
     name: 'random, T 20',
     layer,
-    prompts: randomPrompts(2, 20, everyToken(loaded)),
+    prompts: randomPrompts(Number(count), 20, everyToken(loaded)),
   }));
   await report(loaded, cells);
 }
