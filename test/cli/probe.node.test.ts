@@ -39,6 +39,23 @@ async function writeStates(name: string, values: Float32Array, width: number, la
 const rows = (count: number, width: number) =>
   Float32Array.from({ length: count * width }, (_, i) => 3 * Math.sin(i * i + 1) + 0.4);
 
+test('preimages under one half block are listed, and those of attention at the first position beside all there are', async () => {
+  const { code, stdout } = await probe('--random', '2', '--layer', '2', '--block', 'attn', '--count', '--json');
+  expect(code).toBe(0);
+  const lists = jsonLines(stdout);
+  expect(lists.map(({ name }) => name)).toEqual(['random 0', 'random 1']);
+  for (const { preimages, signSum, exact, block } of lists) {
+    expect(block).toBe('h.1.attn');
+    expect(preimages.length).toBe(exact.found);
+    expect(preimages.reduce((sum: number, { sign }: { sign: number }) => sum + sign, 0)).toBe(signSum);
+    for (const { residual, input } of preimages) {
+      expect(residual).toBeLessThan(1e-8);
+      expect(input).toHaveLength(24);
+    }
+  }
+  await refused('probe', '--model', MODEL, '--random', '1', '--count');
+});
+
 test('a text is forced token by token, and float64 confirms what the file of vectors holds', async () => {
   const { code, stdout } = await probe(
     '--target-ids',
