@@ -49,7 +49,7 @@ const LU_STEPS = [1, 1, 0.3, 0.1, 0.03, 0.01];
 const MOST_JACOBIANS = 300;
 
 /**
- * A preimage under one step, by the cheapest method that finds it (`../shared` measurements: README.md):
+ * A preimage under one step, by the cheapest method that finds it (why these: README.md):
  *
  *   A  Broyden's method from the identity;
  *   B  the path from x = y, corrected by GMRES;
