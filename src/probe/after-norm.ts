@@ -1,5 +1,6 @@
+import { norm as length } from '../linalg/vector.ts';
 import { normed } from './certificates/normed.ts';
-import { length } from './certificates/separation.ts';
+
 import type { NormBlock } from './certificates/types.ts';
 import type { Vector } from './requests.ts';
 

@@ -1,8 +1,9 @@
 import { dot } from '../linalg/dense.ts';
+import { norm as length } from '../linalg/vector.ts';
 import { expectShape } from '../reference/shape.ts';
 import { spectralNorm } from './certificates/bound.ts';
 import { columnsFrom, normed, rowsFrom } from './certificates/normed.ts';
-import { length } from './certificates/separation.ts';
+
 import type { AttentionBlock, MlpBlock, NormBlock } from './certificates/types.ts';
 
 /** Inner width above which a spectral norm, of d^3 operations, gives way to Frobenius' norm, which is above it. */

@@ -1,4 +1,4 @@
-import { norm } from '../linalg/vector.ts';
+import { difference, norm } from '../linalg/vector.ts';
 import { broyden, type QuasiNewton } from './broyden.ts';
 import { followPath, type PathOptions, type PathPoint, type PathResult } from './path.ts';
 import type { Problem } from './problem.ts';
@@ -97,7 +97,7 @@ export function* solveStep(
       name,
       stage,
       residual: best.residual,
-      distance: norm(best.x.map((value, i) => value - y[i])),
+      distance: norm(difference(best.x, y)),
       folds: sum(({ folds }) => folds),
       rejected: sum(({ rejected }) => rejected),
       jumps: sum(({ jumps }) => jumps),

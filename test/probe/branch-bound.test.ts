@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { norm as length } from '../../src/linalg/vector.ts';
 import { attentionBound, mlpBound } from '../../src/probe/branch-bound.ts';
-import { length } from '../../src/probe/certificates/separation.ts';
+
 import { activation } from '../../src/reference/activation.ts';
 import { attention } from '../../src/reference/attention.ts';
 import { layernorm } from '../../src/reference/layernorm.ts';

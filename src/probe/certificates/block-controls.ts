@@ -1,8 +1,9 @@
+import { norm as length } from '../../linalg/vector.ts';
 import { layernorm } from '../../reference/layernorm.ts';
 import { regionFor } from './check.ts';
 import type { Control, Targets, Trial } from './control-targets.ts';
 import { normPart } from './model-parts.ts';
-import { certify, length } from './separation.ts';
+import { certify } from './separation.ts';
 import type { Region } from './types.ts';
 
 /** How many times as far from the origin as the largest output seen the targets of an MLP lie. */

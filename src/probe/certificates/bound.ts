@@ -2,10 +2,11 @@ import { CholeskyDecomposition, Matrix } from 'ml-matrix';
 import { InputError } from '../../errors.ts';
 import { addRows, dot, matrixFrom, product, rowsOf } from '../../linalg/dense.ts';
 import { solvePositive } from '../../linalg/positive.ts';
+import { norm as length } from '../../linalg/vector.ts';
 import { type ActivationName, activations } from '../../reference/activation.ts';
 import { expectShape } from '../../reference/shape.ts';
 import { columnsFrom, normed, rowsFrom } from './normed.ts';
-import { length } from './separation.ts';
+
 import type { MlpBlock, Region, Subject } from './types.ts';
 
 const ROUNDING = 1e-12;

@@ -1,4 +1,5 @@
 import { FormatError, InputError, ShapeError } from '../../errors.ts';
+import { norm as length } from '../../linalg/vector.ts';
 import { bound } from './bound.ts';
 import { cone } from './cone.ts';
 import { type Unembedding, unembedding } from './dominated.ts';
@@ -6,7 +7,7 @@ import { ellipsoid } from './ellipsoid.ts';
 import { hull } from './hull.ts';
 import { attentionPart, headPart, type ModelParameters, mlpPart, normPart } from './model-parts.ts';
 import { readCertificate } from './read.ts';
-import { length, separates, separation } from './separation.ts';
+import { separates, separation } from './separation.ts';
 import type {
   AttentionBlock,
   Block,

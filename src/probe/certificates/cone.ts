@@ -1,10 +1,11 @@
 import { InputError } from '../../errors.ts';
 import { dot } from '../../linalg/dense.ts';
+import { norm as length } from '../../linalg/vector.ts';
 import { activations } from '../../reference/activation.ts';
 import { expectShape } from '../../reference/shape.ts';
 import { type Atom, nearestPoint } from './nearest-point.ts';
 import { columnsFrom, rowsFrom } from './normed.ts';
-import { length } from './separation.ts';
+
 import type { MlpBlock, Region, Subject } from './types.ts';
 
 /** How far the rays are leant towards the target, so that rounding leaves them on the right side of the plane. */

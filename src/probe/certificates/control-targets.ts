@@ -1,7 +1,8 @@
+import { norm as length } from '../../linalg/vector.ts';
 import type { ReferenceModel } from '../../model/reference.ts';
 import { seededRandom } from '../../reference/random.ts';
 import type { ModelParameters } from './model-parts.ts';
-import { length } from './separation.ts';
+
 import type { Certificate } from './types.ts';
 
 /** A question to which a certificate may be the answer. */

@@ -1,9 +1,10 @@
 import { InputError } from '../../errors.ts';
 import { dot } from '../../linalg/dense.ts';
+import { norm as length } from '../../linalg/vector.ts';
 import { expectShape } from '../../reference/shape.ts';
 import { type Atom, type NearestPoint, nearestPoint } from './nearest-point.ts';
 import { normed } from './normed.ts';
-import { length } from './separation.ts';
+
 import type { DominationCertificate, Subject, UnembeddingBlock } from './types.ts';
 
 /** What float64 may be off by, relative to the logits. */

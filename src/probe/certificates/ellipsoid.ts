@@ -1,5 +1,6 @@
+import { norm as length } from '../../linalg/vector.ts';
 import { normed } from './normed.ts';
-import { length } from './separation.ts';
+
 import type { NormBlock, Region, Subject } from './types.ts';
 
 /** What rounding leaves of a sum of its terms' sizes, generously. */

@@ -1,10 +1,11 @@
 import { inverse } from 'ml-matrix';
 import { ShapeError } from '../../errors.ts';
 import { addRows, dot, matrixFrom, type Rows, rowsOf } from '../../linalg/dense.ts';
+import { norm as length } from '../../linalg/vector.ts';
 import { countRows, expectShape } from '../../reference/shape.ts';
 import { type Atom, nearestPoint } from './nearest-point.ts';
 import { columnsFrom, normed, rowsFrom } from './normed.ts';
-import { length } from './separation.ts';
+
 import type { AttentionBlock, Region, Subject } from './types.ts';
 
 const ROUNDING = 1e-13;

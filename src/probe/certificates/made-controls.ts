@@ -1,10 +1,11 @@
+import { norm as length } from '../../linalg/vector.ts';
 import { activation } from '../../reference/activation.ts';
 import { matmul } from '../../reference/matmul.ts';
 import { cone } from './cone.ts';
 import type { Control, Targets, Trial } from './control-targets.ts';
 import { certifyDominated, unembedding } from './dominated.ts';
 import { columnsFrom, rowsFrom } from './normed.ts';
-import { certify, length } from './separation.ts';
+import { certify } from './separation.ts';
 import type { MlpBlock, UnembeddingBlock } from './types.ts';
 
 /** MLPs without LayerNorm and residual that are not onto: random directions of an output's length. */

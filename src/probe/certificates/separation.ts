@@ -1,5 +1,6 @@
 import { InputError } from '../../errors.ts';
 import { dot } from '../../linalg/dense.ts';
+import { norm as length } from '../../linalg/vector.ts';
 import type { Region, SeparationCertificate } from './types.ts';
 
 /** How far, relative to its size, a reachable vector that went through f32 may lie outside: ten times what is seen. */
@@ -7,9 +8,6 @@ const RELATIVE_ROUNDING = 1e-5;
 
 /** A unit vector and the numbers of its half-space. */
 type Separation = Pick<SeparationCertificate, 'value' | 'bound' | 'tolerance'>;
-
-/** Euclidean norm. */
-export const length = (v: Float64Array): number => Math.sqrt(dot(v, v));
 
 /**
  * Looks for a direction along which a target lies beyond every output of a block. As it does so by more than 1e-5 of the
