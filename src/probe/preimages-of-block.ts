@@ -1,10 +1,11 @@
-import { countFrom, type LanguageModel } from '../model/model.ts';
+import type { LanguageModel } from '../model/model.ts';
 import { positionMap } from '../model/position-map.ts';
 import { createPrefixCache } from '../model/prefix-cache.ts';
 import type { ReferenceModel } from '../model/reference.ts';
 import { firstAttention } from './blocks/first-attention.ts';
 import { firstAttentionInverse } from './blocks/first-attention-inverse.ts';
 import type { ModelParameters } from './certificates/model-parts.ts';
+import { enterPrefix } from './prefix.ts';
 import { type Coverage, coverage } from './preimages-exact.ts';
 import { type CountedPreimages, preimagesSideBySide, type SideBySideOptions } from './preimages-side-by-side.ts';
 import type { Vector } from './requests.ts';
@@ -43,10 +44,7 @@ export async function preimagesOfBlock(
   const cache = createPrefixCache(model, { capacity: Math.max(1, prefix.length), depth });
   try {
     if (prefix.length > 0) {
-      const whole = positionMap(model, depth, cache);
-      context.scope(() => {
-        whole.extend(model.embed(prefix, countFrom(0, prefix.length)), [{ slot: 0, count: prefix.length }]);
-      });
+      enterPrefix(model, positionMap(model, depth, cache), prefix);
       twin.extend(twin.embed(prefix), held);
     }
     const chain = {

@@ -1,10 +1,11 @@
 import { InputError } from '../errors.ts';
-import { checkPlace, countFrom, type LanguageModel } from '../model/model.ts';
+import { checkPlace, type LanguageModel } from '../model/model.ts';
 import { positionMap } from '../model/position-map.ts';
 import { createPrefixCache } from '../model/prefix-cache.ts';
 import type { ReferenceModel } from '../model/reference.ts';
 import { upload } from '../tensor/tensor.ts';
 import type { Chain } from './chain.ts';
+import { enterPrefix } from './prefix.ts';
 import type { Vector } from './requests.ts';
 import { type Run, runRounds, type Work } from './rounds.ts';
 import { subBlocks } from './row-map.ts';
@@ -122,9 +123,7 @@ async function probeTogether(
     const twins = [...prefixes.values()].map((prefix, slot) => {
       const held = twin?.prefix(depth);
       if (prefix.length === 0) return held;
-      context.scope(() => {
-        whole.extend(model.embed(prefix, countFrom(0, prefix.length)), [{ slot, count: prefix.length }]);
-      });
+      enterPrefix(model, whole, prefix, slot);
       if (twin && held) twin.extend(twin.embed(prefix), held);
       return held;
     });

@@ -1,8 +1,9 @@
-import { countFrom, type LanguageModel } from '../model/model.ts';
+import type { LanguageModel } from '../model/model.ts';
 import { positionMap } from '../model/position-map.ts';
 import { createPrefixCache } from '../model/prefix-cache.ts';
 import { upload } from '../tensor/tensor.ts';
 import { determinantSigns } from './inspect.ts';
+import { enterPrefix } from './prefix.ts';
 import type { ProbeResult } from './probe.ts';
 import { runRounds } from './rounds.ts';
 import { subBlocks } from './row-map.ts';
@@ -29,9 +30,7 @@ export async function signsOf(
   const signs: number[][] = [];
   try {
     const whole = positionMap(model, depth, cache);
-    const extend = (rows: () => ReturnType<typeof model.embed>, count: number) =>
-      context.scope(() => void whole.extend(rows(), [{ slot: 0, count }]));
-    if (prefix.length > 0) extend(() => model.embed(prefix, countFrom(0, prefix.length)), prefix.length);
+    enterPrefix(model, whole, prefix);
     const chain = { steps: subBlocks(model, layer, cache, from) };
     for (const { x } of solutions.slice(0, count)) {
       const { results } = await runRounds([{ slot: 0, search: determinantSigns(chain, x) }], {
@@ -42,7 +41,10 @@ export async function signsOf(
       const [found] = results;
       if (!found) break;
       signs.push(found);
-      if (from === 0) extend(() => upload(context, Float32Array.from(x), [1, config.width]), 1);
+      if (from > 0) continue;
+      context.scope(() => {
+        whole.extend(upload(context, Float32Array.from(x), [1, config.width]), [{ slot: 0, count: 1 }]);
+      });
     }
     return signs;
   } finally {
