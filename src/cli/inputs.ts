@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { InputError, PreimageError } from '../errors.ts';
+import type { Shard } from '../injectivity/tiles.ts';
 import { fileBytes, fileError } from '../io/folder.node.ts';
 import { openSafetensors } from '../io/safetensors.ts';
 import type { ModelFiles } from '../model/load.ts';
@@ -31,15 +32,9 @@ export interface Entry {
   readonly error?: PreimageError;
 }
 
-/** Part `index` (from 0) of `count` parts of a list: every entry whose number has this rest. */
-export interface Shard {
-  readonly index: number;
-  readonly count: number;
-}
-
-/** Adds `--shard`. */
-export function shardOption(command: Command): Command {
-  return command.option('--shard <i/n>', 'only the records whose number leaves rest i when divided by n', shard);
+/** Adds `--shard`: part i, from 0, of n parts of a job. */
+export function shardOption(command: Command, description: string): Command {
+  return command.option('--shard <i/n>', description, shard);
 }
 
 function shard(text: string): Shard {
@@ -102,6 +97,7 @@ export async function readStatesFile(path: string, options: ReadStatesOptions): 
 
 /** How entries are come by. */
 export interface EntryOptions {
+  /** Every entry whose number has this rest; default all. */
   readonly shard?: Shard;
   /** Reads a file. */
   readonly read: (path: string) => Promise<StatesFile>;

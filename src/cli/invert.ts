@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import type { Shard } from '../injectivity/tiles.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { warmUp } from '../model/warm-up.ts';
 import { centred } from '../sipit/foreign-centred.ts';
@@ -8,15 +9,7 @@ import type { StatesFile } from '../sipit/states-file.ts';
 import type { Inversion, InvertOptions, PolicyName, StateRecord } from '../sipit/types.ts';
 import { warmUpInverter } from '../sipit/warm-up.ts';
 import { fileWarnings, noteTeller } from './file-notes.ts';
-import {
-  type Entry,
-  entriesOf,
-  inputFiles,
-  readingOptions,
-  readStatesFile,
-  type Shard,
-  shardOption,
-} from './inputs.ts';
+import { type Entry, entriesOf, inputFiles, readingOptions, readStatesFile, shardOption } from './inputs.ts';
 import { invertEntries, type ManyJob } from './invert-many.ts';
 import { type LensProgress, lensProgress } from './lens-progress.ts';
 import { liveView, recoveredText, summary } from './live.ts';
@@ -62,7 +55,7 @@ export function addInvert(program: Command): void {
     .option('--resume', 'go on with the file of results that a run left')
     .option('--report <file>', 'also write a page of HTML with the results')
     .option('--force', 'overwrite files that exist');
-  sharedOptions(shardOption(command))
+  sharedOptions(shardOption(command, 'only the records whose number leaves rest i when divided by n'))
     .addHelpText('after', EXAMPLES)
     .action(async (paths: string[], options: Options) => {
       process.exitCode = await invertPaths(paths, options);

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addCertify } from './certify.ts';
+import { addCollide } from './collide.ts';
 import { addDemo } from './demo.ts';
 import { fail, surviveLostOutput } from './failure.ts';
 import { addGenerate } from './generate.ts';
@@ -43,6 +44,7 @@ addInvert(program);
 addSweep(program);
 addProbe(program);
 addCertify(program);
+addCollide(program);
 addLens(program);
 addTrain(program);
 

@@ -1,13 +1,13 @@
-import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { InputError } from '../errors.ts';
-import { fileError, writeFileAtomic } from '../io/folder.node.ts';
+import { writeFileAtomic } from '../io/folder.node.ts';
 import { forward } from '../model/forward.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { encodeStates } from '../sipit/states-file.ts';
 import type { StateRecord } from '../sipit/types.ts';
 import { take } from '../tensor/tensor.ts';
+import { type Line, type Lines, readLines } from './lines.ts';
 import { type SharedOptions, sharedOptions, tokenIds, wholeNumber } from './options.ts';
 import { checkOutputs } from './output.ts';
 import { promptIds } from './prompt.ts';
@@ -94,7 +94,7 @@ async function writeStates(
 
   const { width } = model.config;
   const positions = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
-  const skipped = lines?.skipped ?? 0;
+  const skipped = lines?.blank.length ?? 0;
   if (options.json) {
     printJson({
       file: output,
@@ -153,35 +153,6 @@ function checkRange(values: Float32Array, dtype: string, layer: number): void {
     `A state of layer ${layer} is ${largest.toPrecision(6)}, beyond the range of f16.`,
     'Store them with --dtype bf16 or f32.',
   );
-}
-
-interface Line {
-  readonly number: number;
-  readonly text: string;
-}
-
-/** The lines of a file that hold more than blanks, and how many do not. */
-interface Lines {
-  readonly kept: readonly Line[];
-  readonly skipped: number;
-}
-
-async function readLines(path: string): Promise<Lines> {
-  const bytes = await readFile(path).catch((cause) => {
-    throw fileError(path, 'read', cause);
-  });
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new InputError(`${path} is not UTF-8 text.`, 'Save it as UTF-8, a prompt on each line.', { cause });
-  }
-  // The end of the last line begins no other.
-  const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
-  const numbered = lines.map((line, i): Line => ({ number: i + 1, text: line }));
-  const kept = numbered.filter((line) => line.text.trim() !== '');
-  if (kept.length === 0) throw new InputError(`${path} holds no prompts.`, 'Write one on each line.');
-  return { kept, skipped: lines.length - kept.length };
 }
 
 function promptOfLine(model: LoadedModel, path: string, { number, text }: Line): Prompt {

@@ -110,6 +110,8 @@ export function gpt(context: Context, config: ModelConfig, weights: Weights): La
     weights,
     tokenTable: weights.table('wte.weight'),
     embed: (...args) => context.scope(() => embed(...args)),
+    appendKeysValues: (x, layer, cache, append) =>
+      context.scope(() => appendToCache(queriesKeysValues(x, layer), cache, append)),
     attentionStep: (...args) => context.scope(() => attentionStep(...args)),
     mlpStep: (...args) => context.scope(() => mlpStep(...args)),
     logits: (...args) => context.scope(() => logits(...args)),

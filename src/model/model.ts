@@ -11,7 +11,7 @@ import type { Weights } from './weights.ts';
 export interface Attend {
   readonly cache: LayerCache;
   readonly visibility: VisibilityTensors;
-  /** Where the keys and values of the rows go, slot * capacity + position; absent when they are not kept. */
+  /** Where keys and values go, [entries, 2] as (row, slot * capacity + position); absent when they are not kept. */
   readonly append?: Tensor;
 }
 
@@ -26,6 +26,8 @@ export interface LanguageModel extends Disposable {
   embed(ids: Uint32Array, positions: Uint32Array, hooks?: Hooks): Tensor;
   /** First half of block `layer` (from 0): x + attn(LN x), [n, d]. */
   attentionStep(x: Tensor, layer: number, attend: Attend, hooks?: Hooks): Tensor;
+  /** Only what `attentionStep` appends: for rows that nothing but others' attention asks for. */
+  appendKeysValues(x: Tensor, layer: number, cache: LayerCache, append: Tensor): void;
   /** Second half of block `layer`: x + mlp(LN x), [n, d]; rows are independent. */
   mlpStep(x: Tensor, layer: number, hooks?: Hooks): Tensor;
   /** Logits [n, vocabulary] of rows of residual state L, the state before the final norm. */

@@ -84,7 +84,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
     }
     return context.scope(() => {
       const visible = uploadVisibility(context, visibility);
-      const append = at && upload(context, at);
+      const append = at && upload(context, at, [at.length / 2, 2]);
       let x = reshape(rows, rows.shape); // (n, d), ours to dispose
       for (let place = from; place < layer; place += 0.5) {
         const block = Math.floor(place);
@@ -154,7 +154,7 @@ export function positionMap(model: LanguageModel, layer: number, cache: PrefixCa
           );
         }
       }
-      const at = Uint32Array.from(slots, (slot, r) => slot * cache.capacity + seen[r]);
+      const at = Uint32Array.from(slots.flatMap((slot, r) => [r, slot * cache.capacity + seen[r]]));
       const [slotOf, seenBy, liveOf] = [slots, seen, live].map((list) => Uint32Array.from(list));
       const states = run(rows, { slots: slotOf, seen: seenBy, live: liveOf }, at, hooks);
       for (const { slot, count } of segments) cache.grow(slot, count);

@@ -222,18 +222,18 @@ export function attention(
 }
 
 /**
- * Writes the keys and values of new rows into the cache. Derivatives do not run through the cache: those of rows that see
+ * Writes the keys and values of new rows into the cache, of a row that several slots share into each. Derivatives do not run through the cache: those of rows that see
  * each other run through `Visibility.live`, and what an earlier call appended is constant to a later one.
- * @param at [rows] u32: slot * capacity + position of each row.
+ * @param at [entries, 2] u32: (row, slot * capacity + position).
  */
 export function appendToCache(qkv: Tensor, cache: LayerCache, at: Tensor): void {
   const width = cache.keys.shape[2];
-  const rows = at.size;
+  const [entries] = at.shape;
   qkv.context.run({
     kernel: { shader: appendShader, entry: 'main' },
     buffers: [qkv.buffer, at.buffer, cache.keys.buffer, cache.values.buffer],
-    uniforms: [rows, width],
-    workgroups: elementGrid(rows * width),
-    cost: 4 * rows * width,
+    uniforms: [entries, width],
+    workgroups: elementGrid(entries * width),
+    cost: 4 * entries * width,
   });
 }

@@ -9,6 +9,7 @@ export * from './embedding.ts';
 export * from './layernorm.ts';
 export * from './matmul.ts';
 export * from './optimizer.ts';
+export * from './pair-distances.ts';
 export * from './reduce.ts';
 export * from './softmax.ts';
 export * from './topk.ts';

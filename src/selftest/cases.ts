@@ -9,6 +9,7 @@ import { embeddingCases } from './cases/embedding.ts';
 import { layernormCases } from './cases/layernorm.ts';
 import { matmulCases } from './cases/matmul.ts';
 import { optimizerCases } from './cases/optimizer.ts';
+import { pairDistancesCases } from './cases/pair-distances.ts';
 import { reduceCases } from './cases/reduce.ts';
 import { sliceCases } from './cases/slice.ts';
 import { softmaxCases } from './cases/softmax.ts';
@@ -26,6 +27,7 @@ export const kernelCases = (): Case[] => [
   ...distanceCases(),
   ...dotRowsCases(),
   ...topkCases(),
+  ...pairDistancesCases(),
   ...elementwiseCases(),
   ...reduceCases(),
   ...sliceCases(),

@@ -58,7 +58,8 @@ function attentionScene(rows: number, { prefix, live, window }: { prefix: number
     const [keys, values] = [0, 1].map((i) => {
       return upload(context, cached.slice(i * capacity * 6, (i + 1) * capacity * 6), [1, capacity, 6]);
     });
-    if (live) appendToCache(qkv, { keys, values }, upload(context, seen));
+    const at = Uint32Array.from([...seen].flatMap((position, r) => [r, position]));
+    if (live) appendToCache(qkv, { keys, values }, upload(context, at, [rows, 2]));
     const visibility = { slots, seen, live: live ? seen.map((_, r) => r) : undefined };
     return attention(qkv, { keys, values }, uploadVisibility(context, visibility), { heads: 2, scale: 0.6, window });
   };

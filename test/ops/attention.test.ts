@@ -63,7 +63,7 @@ describe.each(['cpu', 'hardware'] as const)('derivatives of attention, on %s ada
   const upload3 = (data: Float32Array) => upload(context, data, [1, CAPACITY, WIDTH]);
   const cacheOf = () => ({ keys: upload3(keys), values: upload3(values) });
   function extend(x: Tensor, cache: ReturnType<typeof cacheOf>): Tensor {
-    appendToCache(x, cache, upload(context, seen));
+    appendToCache(x, cache, upload(context, u32(0, 2, 1, 3, 2, 4), [3, 2]));
     return attention(x, cache, uploadVisibility(context, { slots, seen, live }), SHAPE);
   }
 

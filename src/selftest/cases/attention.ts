@@ -30,7 +30,7 @@ function operands({ heads, headDim, window, ...rows }: Scene) {
   const keys = normal(11, slotCount * capacity * width);
   const values = normal(12, slotCount * capacity * width);
   const shape = { heads, scale: 1 / Math.sqrt(headDim), window };
-  const appended = seen.map((position, r) => slots[r] * capacity + position);
+  const appended = Uint32Array.from(rows.seen.flatMap((position, r) => [r, slots[r] * capacity + position]));
   return {
     width,
     count,
@@ -49,7 +49,7 @@ function operands({ heads, headDim, window, ...rows }: Scene) {
         keys: upload(c, keys, [slotCount, capacity, width]),
         values: upload(c, values, [slotCount, capacity, width]),
       };
-      if (rows.live) appendToCache(x, cache, upload(c, appended));
+      if (rows.live) appendToCache(x, cache, upload(c, appended, [count, 2]));
       return attention(x, cache, uploadVisibility(c, { slots, seen, live }), shape);
     },
     cache: { keys, values, capacity, slots, seen, live },
@@ -100,7 +100,7 @@ function derivativeCases(scene: Scene, sets = 1): Case[] {
 function appendCase(): Case {
   const [rows, width, slots, capacity] = [5, 6, 3, 7];
   const qkv = normal(13, rows * 3 * width);
-  const at = Uint32Array.of(20, 0, 13, 7, 5);
+  const at = [20, 0, 13, 7, 5, 1].map((place, i) => [i % rows, place]); // the first row goes to two places
   return {
     op: 'attention',
     name: 'append to the cache',
@@ -108,15 +108,19 @@ function appendCase(): Case {
     run(c) {
       const keys = upload(c, new Float32Array(slots * capacity * width), [slots, capacity, width]);
       const values = upload(c, new Float32Array(slots * capacity * width), [slots, capacity, width]);
-      appendToCache(upload(c, qkv, [rows, 3 * width]), { keys, values }, upload(c, at));
+      appendToCache(
+        upload(c, qkv, [rows, 3 * width]),
+        { keys, values },
+        upload(c, Uint32Array.from(at.flat()), [at.length, 2]),
+      );
       return add(keys, values, 2);
     },
     want() {
       const sum = new Float64Array(slots * capacity * width);
-      at.forEach((entry, r) => {
+      at.forEach(([r, place]) => {
         for (let i = 0; i < width; i++) {
           const key = qkv[(3 * r + 1) * width + i];
-          sum[entry * width + i] = Math.fround(key + 2 * qkv[(3 * r + 2) * width + i]);
+          sum[place * width + i] = Math.fround(key + 2 * qkv[(3 * r + 2) * width + i]);
         }
       });
       return sum;

@@ -1,0 +1,203 @@
+import { InputError } from '../errors.ts';
+import type { LanguageModel } from '../model/model.ts';
+import { closestPairs, type Pair } from './closest.ts';
+import { compareTiles, newTally, squaredNorm, type Tally } from './compare.ts';
+import { checkTestedLayers, lastStates } from './last-states.ts';
+import { type CollisionStore, memoryStore, type SavedTally } from './store.ts';
+import { type Group, groupsIn, groupsOf, type Shard, tilesOf } from './tiles.ts';
+
+/** What is tested, and how. */
+export interface CollideOptions {
+  /** Default: all, 1 to L. */
+  readonly layers?: readonly number[];
+  /** How many of the closest pairs are kept of each layer; default 10. */
+  readonly closest?: number;
+  /** Distance below which pairs are counted; default 1e-6, as arXiv 2510.15511 has it. */
+  readonly below?: number;
+  /** The part of the pairs that is compared; default all. `mergeCollisions` puts parts together. */
+  readonly shard?: Shard;
+  /** Where states and progress are kept; default in memory. */
+  readonly store?: CollisionStore;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: CollisionProgress) => void;
+}
+
+/** How far a test is. */
+export interface CollisionProgress {
+  readonly phase: 'states' | 'pairs';
+  /** The layer whose pairs are compared. */
+  readonly layer?: number;
+  /** Prompts or, over all layers, pairs; earlier runs included. */
+  readonly done: number;
+  readonly total: number;
+}
+
+/** Seconds this process spent, and the work done in them. */
+export interface CollisionCost {
+  readonly statesSeconds: number;
+  /** Tokens of the prompts that were run. */
+  readonly tokens: number;
+  readonly pairsSeconds: number;
+  /** Pairs compared, over all layers. */
+  readonly pairs: number;
+}
+
+/** All pairs of one layer's states, or those of a shard. */
+export interface LayerCollisions {
+  readonly layer: number;
+  readonly pairs: number;
+  /** Sums of squares of the states, by group: each group in one shard. */
+  readonly squares: Readonly<Record<number, number>>;
+  /** Closest first; of the f32 states, in float64. */
+  readonly closest: readonly Pair[];
+  /** Pairs nearer than the bound, decided in float64. */
+  readonly below: number;
+  /** Pairs by squared distance: `binStart` tells where each bin begins. */
+  readonly histogram: readonly number[];
+}
+
+/** What came of a test. */
+export interface Collisions {
+  readonly shard: Shard;
+  /** Distance below which pairs were counted. */
+  readonly bound: number;
+  readonly layers: readonly LayerCollisions[];
+  readonly cost: CollisionCost;
+}
+
+export const CLOSEST = 10;
+export const BELOW = 1e-6;
+const WHOLE: Shard = { index: 0, count: 1 };
+/** Progress is kept about this often: so much is done again after a kill. */
+const SAVE_SECONDS = 5;
+
+/**
+ * Compares the last-token states of all pairs of prompts, at every layer asked for: are there two that collide
+ * (arXiv 2510.15511, section 4)? The states are computed first, group by group, then each layer's pairs, tile by tile;
+ * no array of all pairs is made. Closest pairs and the count below the bound are exact (`compareTiles`).
+ * @param prompts Distinct, sorted by their ids (`promptSet`); pairs name them by their place here.
+ * @throws InputError for layers that cannot be tested, and states that are not finite; the signal's reason.
+ */
+export async function collide(
+  model: LanguageModel,
+  prompts: readonly Uint32Array[],
+  options: CollideOptions = {},
+): Promise<Collisions> {
+  const { width, layers: depth } = model.config;
+  const { closest = CLOSEST, below = BELOW, shard = WHOLE, signal, onProgress } = options;
+  const layers = [...new Set(options.layers ?? Array.from({ length: depth }, (_, i) => i + 1))].sort((a, b) => a - b);
+  checkTestedLayers(model.config, layers);
+  const store = options.store ?? memoryStore(prompts.length, width);
+  const groups = groupsOf(prompts.length);
+  const tiles = tilesOf(groups.length, shard);
+  const pairsOf = tiles.reduce((sum, { row, column }) => sum + pairsIn(groups[row], groups[column], row === column), 0);
+
+  const done = new Set(store.progress?.groups);
+  const tallies = layers.map((_, i) => tallyOf(store.progress?.comparisons[i], closest));
+  const cost = { statesSeconds: 0, tokens: 0, pairsSeconds: 0, pairs: 0 };
+  const save = () => store.save({ groups: [...done], comparisons: tallies.map(savedTally) });
+
+  const needed = groupsIn(tiles);
+  const promptsIn = (list: readonly number[]) => list.reduce((sum, group) => sum + groups[group].count, 0);
+  let started = performance.now();
+  for (const group of needed) {
+    if (done.has(group)) continue;
+    const { first, count } = groups[group];
+    const own = prompts.slice(first, first + count);
+    const before = promptsIn(needed.filter((other) => done.has(other)));
+    onProgress?.({ phase: 'states', done: before, total: promptsIn(needed) });
+    for await (const batch of lastStates(model, own, layers)) {
+      signal?.throwIfAborted();
+      for (const [i, states] of batch.layers.entries()) {
+        checkFinite(states, width, layers[i], first + batch.first);
+        await store.write(layers[i], first + batch.first, states);
+      }
+      onProgress?.({ phase: 'states', done: before + batch.first + batch.count, total: promptsIn(needed) });
+    }
+    done.add(group);
+    cost.tokens += own.reduce((sum, { length }) => sum + length, 0);
+    await save();
+  }
+  cost.statesSeconds = (performance.now() - started) / 1000;
+
+  started = performance.now();
+  const squares: Record<number, number>[] = [];
+  for (const [i, layer] of layers.entries()) {
+    const states = (group: number) => store.read(layer, groups[group].first, groups[group].count);
+    const tell = () =>
+      onProgress?.({
+        phase: 'pairs',
+        layer,
+        done: tallies.reduce((sum, { pairs }) => sum + pairs, 0),
+        total: layers.length * pairsOf,
+      });
+    tell();
+    let saved = performance.now();
+    const left = tiles.slice(tallies[i].tiles);
+    for await (const pairs of compareTiles(model.context, { groups, tiles: left, states, width, below }, tallies[i])) {
+      cost.pairs += pairs;
+      tell();
+      if (performance.now() - saved > 1000 * SAVE_SECONDS) {
+        await save();
+        saved = performance.now();
+      }
+      signal?.throwIfAborted();
+    }
+    await save();
+    squares.push(await squaresOf(tiles, groups, states, width));
+  }
+  cost.pairsSeconds = (performance.now() - started) / 1000;
+
+  return {
+    shard,
+    bound: below,
+    layers: layers.map((layer, i) => {
+      const { closest: pairs, ...tally } = savedTally(tallies[i]);
+      return { layer, ...tally, closest: pairs, squares: squares[i] };
+    }),
+    cost,
+  };
+}
+
+const pairsIn = (a: Group, b: Group, isDiagonal: boolean): number =>
+  isDiagonal ? (a.count * (a.count - 1)) / 2 : a.count * b.count;
+
+function tallyOf(saved: SavedTally | undefined, closest: number): Tally {
+  if (!saved) return newTally(closest);
+  return { ...saved, histogram: [...saved.histogram], closest: closestPairs(closest, saved.closest) };
+}
+
+const savedTally = ({ tiles, pairs, below, histogram, closest }: Tally): SavedTally => ({
+  tiles,
+  pairs,
+  below,
+  histogram,
+  closest: closest.pairs,
+});
+
+/** Sums of squares of the groups on the diagonal: each group belongs to the shard that compares it with itself. */
+async function squaresOf(
+  tiles: readonly { row: number; column: number }[],
+  groups: readonly Group[],
+  states: (group: number) => Promise<Float32Array>,
+  width: number,
+): Promise<Record<number, number>> {
+  const squares: Record<number, number> = {};
+  for (const { row, column } of tiles) {
+    if (row !== column) continue;
+    const values = await states(row);
+    let sum = 0;
+    for (let r = 0; r < groups[row].count; r++) sum += squaredNorm(values, r, width);
+    squares[row] = sum;
+  }
+  return squares;
+}
+
+function checkFinite(states: Float32Array, width: number, layer: number, first: number): void {
+  const bad = states.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  throw new InputError(
+    `The state of prompt ${first + Math.floor(bad / width) + 1} (in the order of their ids) at layer ${layer} holds ${states[bad]}.`,
+    'Are the weights whole? A model whose states overflow cannot be tested.',
+  );
+}
