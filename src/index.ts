@@ -12,6 +12,34 @@ export { type Context, type ContextOptions, createContext, type Run } from './gp
 export type { KernelTime } from './gpu/profiler.ts';
 export type { Kernel, Shader } from './gpu/shader.ts';
 export { f32 } from './gpu/uniforms.ts';
+export { type Cause, explainCollision, findCauses } from './injectivity/causes.ts';
+export type { Pair } from './injectivity/closest.ts';
+export {
+  type CollideOptions,
+  type CollisionCost,
+  type CollisionProgress,
+  type Collisions,
+  collide,
+  type LayerCollisions,
+} from './injectivity/collide.ts';
+export { continueClosest } from './injectivity/exhaustive.ts';
+export { type LastStates, lastStates } from './injectivity/last-states.ts';
+export { type Margin, type MarginOptions, margins, type PrefixMargins } from './injectivity/margins.ts';
+export { type Line, type NumberedPrompt, type PromptSet, promptSet } from './injectivity/prompt-set.ts';
+export type { Precision } from './injectivity/quantise.ts';
+export { type CollisionReportRun, collisionReport, type MarginReportRun, marginReport } from './injectivity/report.ts';
+export {
+  type CollisionResult,
+  type ExhaustiveResult,
+  mergeResults,
+  type ResultBin,
+  type ResultLayer,
+  type ResultPair,
+  resultOf,
+  type TestIdentity,
+} from './injectivity/result.ts';
+export { type CollisionStore, memoryStore, type SavedProgress } from './injectivity/store.ts';
+export type { Shard } from './injectivity/tiles.ts';
 export { bytesFromArray, bytesFromBlob, filesSource } from './io/blobs.ts';
 export type { Checkpoint, Dtype, TensorInfo } from './io/checkpoint.ts';
 export { urlSource } from './io/http.ts';

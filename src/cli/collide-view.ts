@@ -1,43 +1,121 @@
+import { type Cause, explainCollision } from '../injectivity/causes.ts';
 import type { CollisionCost } from '../injectivity/collide.ts';
-import type { CollisionResult } from '../injectivity/result.ts';
+import type { PromptSet } from '../injectivity/prompt-set.ts';
+import type { CollisionResult, ResultLayer } from '../injectivity/result.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { columns, paint, print } from './terminal.ts';
-import { cell, count, counted, duration, significant, wrap } from './text.ts';
+import { cell, count, counted, cut, duration, printable, quoted, significant, wrap } from './text.ts';
+import { tokenNames } from './token-names.ts';
+
+/** What a view may know besides the result. */
+export interface CollisionView {
+  readonly quiet: boolean;
+  /** The model and the prompts, where they are at hand: texts are shown then. */
+  readonly model?: Pick<LoadedModel, 'name' | 'context' | 'tokenizer'>;
+  readonly set?: PromptSet;
+  readonly cost?: CollisionCost;
+  /** Of `findCauses`. */
+  readonly causes?: readonly Cause[];
+}
 
 const NUMBER = 12;
 
-/** What a test came to: a line for each layer. */
-export function showCollisions(
-  { prompts, duplicates, skipped, layers, shard }: CollisionResult,
-  cost: CollisionCost,
-  { context, name }: Pick<LoadedModel, 'context' | 'name'>,
-  quiet: boolean,
-): void {
-  if (!quiet) {
+/** What a test came to: a line for each layer, and the texts of the closest pair. */
+export function showCollisions(result: CollisionResult, view: CollisionView): void {
+  const { layers } = result;
+  const hasPrecisions = layers.some(({ precision }) => precision !== 'f32');
+  if (!view.quiet) {
     const number = (text: string) => cell(text, NUMBER, 'right');
+    const heads = ['minimum', 'relative', 'RMS length', 'collisions'].map(number).join('');
+    print(paint('dim', `  layer${hasPrecisions ? '      ' : ''}${heads}  closest lines`));
+  }
+  for (const layer of layers) print(row(layer, hasPrecisions));
+  if (view.quiet) return;
+  showClosest(result, view);
+  showCauses(result, view);
+  showContinuations(result, view);
+  showSummary(result, view);
+}
+
+/** Pairs below the bound. */
+export const collisionsIn = ({ below }: Pick<ResultLayer, 'below'>): number =>
+  Object.values(below).reduce((sum, pairs) => sum + pairs, 0);
+
+function row(layer: ResultLayer, hasPrecisions: boolean): string {
+  const { closest, minimum, rms, precision } = layer;
+  const collisions = collisionsIn(layer);
+  const [nearest] = closest;
+  const numbers = [minimum, nearest?.relative, rms].map((value) =>
+    cell(value === undefined ? '' : significant(value), NUMBER, 'right'),
+  );
+  const found = paint(collisions > 0 ? 'red' : 'green', cell(count(collisions), NUMBER, 'right'));
+  const name = cell(String(layer.layer), 5, 'right') + (hasPrecisions ? ` ${cell(precision, 5)}` : '');
+  return `  ${name}${numbers.join('')}${found}${nearest ? `  ${nearest.a} and ${nearest.b}` : ''}`;
+}
+
+/** The pair that is nearest relative to the states of its layer. */
+function showClosest({ layers }: CollisionResult, { model, set }: CollisionView): void {
+  const nearest = layers
+    .flatMap(({ layer, precision, closest: [pair] }) => (pair && precision === 'f32' ? [{ layer, pair }] : []))
+    .toSorted((p, q) => p.pair.relative - q.pair.relative)[0];
+  if (!nearest || !set || !model?.tokenizer) return;
+  const { layer, pair } = nearest;
+  print();
+  print(
+    `  closest of all, at layer ${layer} (${significant(pair.distance)}, ${significant(pair.relative)} of the RMS length):`,
+  );
+  for (const [rank, line] of pair.ranks.map((rank) => [rank, set.prompts[rank].line])) {
+    const text = quoted(model.tokenizer.decode(set.prompts[rank].ids));
+    print(`  ${cell(count(line), 9, 'right')}  ${cut(text, columns() - 13)}`);
+  }
+}
+
+/** Where prompts collide: the causes that imply one of the closest collisions; where none does, all there are. */
+function showCauses({ causes: known = [], layers }: CollisionResult, { set, causes = [] }: CollisionView): void {
+  const collisions = layers.flatMap(({ layer, closest, below }) => {
+    const bound = Math.max(...Object.keys(below).map(Number));
+    return closest.filter(({ distance }) => distance < bound).map(({ ranks }) => ({ layer, ranks }));
+  });
+  if (collisions.length === 0) return;
+  const idsOf = (rank: number) => set!.prompts[rank].ids;
+  const telling = new Set(
+    collisions.flatMap(({ layer, ranks: [a, b] }) => (set ? explainCollision(causes, idsOf(a), idsOf(b), layer) : [])),
+  );
+  const shown = telling.size > 0 ? [...telling] : known;
+  print();
+  if (shown.length === 0) print('  Nothing was found in the weights that explains the collisions.');
+  for (const { what } of shown) print(wrap(`${paint('red', 'cause:')} ${printable(what)}`, columns(), '  '));
+}
+
+function showContinuations({ exhaustive }: CollisionResult, { model }: CollisionView): void {
+  if (!exhaustive) return;
+  const name = tokenNames(model?.tokenizer);
+  print();
+  for (const layer of new Set(exhaustive.map((one) => one.layer))) {
+    const own = exhaustive.filter((one) => one.layer === layer);
+    const least = own.reduce((best, one) => (one.distance < best.distance ? one : best));
+    const tokens = least.tokens.map(name).join(' and ');
     print(
-      paint('dim', `  layer${['minimum', 'relative', 'RMS length', 'collisions'].map(number).join('')}  closest lines`),
+      `  layer ${layer}: ${counted(own.length, 'prompt')} continued by ${count(least.continuations)} tokens: nearest ${significant(least.distance)} (${significant(least.relative)}), line ${least.line} by ${tokens}`,
     );
   }
-  for (const { layer, minimum, closest, rms, below } of layers) {
-    const collisions = Object.values(below).reduce((sum, pairs) => sum + pairs, 0);
-    const [nearest] = closest;
-    const cells = [minimum, nearest?.relative, rms].map((value) =>
-      cell(value === undefined ? '' : significant(value), NUMBER, 'right'),
-    );
-    const found = paint(collisions > 0 ? 'red' : 'green', cell(count(collisions), NUMBER, 'right'));
-    const lines = nearest ? `  ${nearest.a} and ${nearest.b}` : '';
-    print(`  ${cell(String(layer), 5, 'right')}${cells.join('')}${found}${lines}`);
-  }
-  if (quiet) return;
+}
+
+function showSummary(result: CollisionResult, { model, cost }: CollisionView): void {
+  const { prompts, duplicates, skipped, layers, shard } = result;
   const [bound] = Object.keys(layers[0]?.below ?? {});
   const pairs = layers.reduce((sum, layer) => sum + layer.pairs, 0);
   const part = shard ? ` (shard ${shard.index}/${shard.count})` : '';
-  print();
-  for (const line of [
-    `${counted(prompts, 'distinct prompt')} (${counted(duplicates.length, 'duplicate')}, ${count(skipped.length)} skipped), ${counted(pairs, 'pair')}${part} of ${name}; a collision is a distance below ${bound}.`,
-    `States in ${duration(cost.statesSeconds)}, pairs in ${duration(cost.pairsSeconds)} on ${context.adapter.name}.`,
-  ]) {
-    print(wrap(line, columns(), '  '));
+  const of = model ? ` of ${printable(model.name)}` : '';
+  const lines = [
+    `${counted(prompts, 'distinct prompt')} (${counted(duplicates.length, 'duplicate')}, ${count(skipped.length)} skipped), ${counted(pairs, 'pair')}${part}${of}; a collision is a distance below ${bound}.`,
+  ];
+  if (skipped.length > 0) lines.push(`Skipped, first: line ${skipped[0].line}: ${printable(skipped[0].reason)}`);
+  if (cost && model) {
+    lines.push(
+      `States in ${duration(cost.statesSeconds)}, pairs in ${duration(cost.pairsSeconds)} on ${model.context.adapter.name}.`,
+    );
   }
+  print();
+  for (const line of lines) print(wrap(line, columns(), '  '));
 }

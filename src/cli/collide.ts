@@ -1,18 +1,23 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { InputError, SourceError } from '../errors.ts';
+import { findCauses } from '../injectivity/causes.ts';
 import { BELOW, CLOSEST, type CollisionProgress, collide } from '../injectivity/collide.ts';
+import { continueClosest } from '../injectivity/exhaustive.ts';
 import { checkTestedLayers } from '../injectivity/last-states.ts';
 import { type PromptSet, promptSet } from '../injectivity/prompt-set.ts';
-import { type CollisionResult, resultOf, type TestIdentity } from '../injectivity/result.ts';
+import { PRECISIONS, type Precision } from '../injectivity/quantise.ts';
+import { type CollisionResult, resultOf } from '../injectivity/result.ts';
 import { type FolderStore, folderStore } from '../injectivity/store.node.ts';
 import type { Shard } from '../injectivity/tiles.ts';
-import { writeFileAtomic } from '../io/folder.node.ts';
 import { type LoadedModel, type ModelFiles, requireTokenizer } from '../model/load.ts';
-import { showCollisions } from './collide-view.ts';
+import { writeCollisions } from './collide-file.ts';
+import { addCollideMerge } from './collide-merge.ts';
+import { writeCollisionReport } from './collide-report.ts';
+import { collisionsIn, showCollisions } from './collide-view.ts';
 import { shardOption } from './inputs.ts';
-import { type Lines, readLines } from './lines.ts';
+import { type Line, type Lines, readLines } from './lines.ts';
 import { decimal, type Layers, layerList, type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
 import { checkOutputs } from './output.ts';
 import { EXIT, interruptible, isChatty, withFiles, withLoaded } from './session.ts';
@@ -23,8 +28,11 @@ interface Options extends SharedOptions {
   readonly layers: Layers;
   readonly closest: number;
   readonly below: number;
+  readonly precision: readonly Precision[];
+  readonly exhaustive?: number;
   readonly shard?: Shard;
   readonly output?: string;
+  readonly report?: string;
   readonly resume?: boolean;
   readonly force?: boolean;
 }
@@ -39,7 +47,10 @@ export function addCollide(program: Command): void {
       .option('--layers <list>', 'all (1 to L), or some: 1,6', layerList, 'all')
       .option('--closest <n>', 'how many of the closest pairs are kept of each layer', wholeNumber(1), CLOSEST)
       .option('--below <distance>', 'count the pairs nearer than this', decimal, BELOW)
+      .option('--precision <list>', `how states are stored, some of ${PRECISIONS.join(', ')}`, precisionList, ['f32'])
+      .option('--exhaustive <k>', 'also continue the k closest prompts of each layer by every token', wholeNumber(1))
       .option('-o, --output <file>', 'JSON file for the result; <file>.work keeps what --resume needs')
+      .option('--report <file>', 'also write a page of HTML with the results')
       .option('--resume', 'go on with what an earlier run left in <output>.work'),
     'only part i of n of the pairs, for "collide merge"',
   ).option('--force', 'overwrite files that exist, begin anew');
@@ -48,6 +59,15 @@ export function addCollide(program: Command): void {
     .action(async (path: string, options: Options) => {
       process.exitCode = await run(path, options);
     });
+  addCollideMerge(command);
+}
+
+/** Parser of precisions: `f32,int8`. */
+function precisionList(text: string): Precision[] {
+  const list = [...new Set(text.split(',').map((part) => part.trim()))];
+  const known = list.filter((name): name is Precision => PRECISIONS.some((precision) => precision === name));
+  if (known.length === list.length) return known;
+  throw new InvalidArgumentError(`It must be some of ${PRECISIONS.join(', ')}, with commas between them.`);
 }
 
 const EXAMPLES = `
@@ -56,6 +76,8 @@ Exits with 0 when no pair is nearer than --below, 1 when one is.
 Examples:
   preimage collide prompts.txt
   preimage collide prompts.txt --layers 1,6 -o collisions.json
+  preimage collide prompts.txt --exhaustive 10 --report collisions.html
+  preimage collide prompts.txt --precision f32,bf16,int8,int4
   preimage collide prompts.txt -o collisions.json --resume`;
 
 async function run(path: string, options: Options): Promise<number> {
@@ -63,10 +85,17 @@ async function run(path: string, options: Options): Promise<number> {
   if (resume && output === undefined) {
     throw new InputError('There is nothing to resume.', 'Name the result with -o, as in the run that was stopped.');
   }
+  if (options.exhaustive !== undefined && (options.shard?.count ?? 1) > 1) {
+    throw new InputError(
+      'The closest prompts are known once all shards are merged; --exhaustive cannot be told for one.',
+      'Leave --exhaustive out, merge, and run "preimage margins --prompts FILE --lines LIST" with the lines found.',
+    );
+  }
   if (resume && force) throw new InputError('There are --resume and --force.', 'Give only one of them.');
   if (!(options.below > 0)) throw new InputError(`--below ${options.below} is no distance.`, 'Give one above 0.');
+  const outputs = [output, options.report].filter((file) => file !== undefined);
+  await checkOutputs(outputs, [path], force);
   if (output !== undefined) {
-    await checkOutputs([output], [path], force);
     const isBegun = await stat(`${output}.work`).catch(() => undefined);
     if (isBegun && !resume && !force) {
       throw new SourceError(
@@ -78,13 +107,15 @@ async function run(path: string, options: Options): Promise<number> {
   const lines = await readLines(path);
   return withFiles(options, async (files) => {
     const set = promptsOf(files, lines);
-    const layers = layersOf(files, options.layers);
-    const work = (model: LoadedModel, signal: AbortSignal) => test(model, set, { ...options, layers }, signal);
+    const layers = testedLayers(files, options.layers);
+    const work = (model: LoadedModel, signal: AbortSignal) =>
+      test({ model, files, set, lines: lines.kept }, { ...options, layers }, signal);
     return withLoaded(options, files, (model) => interruptible((signal) => work(model, signal), 'go on'));
   });
 }
 
-function layersOf({ config }: ModelFiles, layers: Layers): readonly number[] {
+/** The layers of an injectivity test, ascending. @throws InputError for those that cannot be tested. */
+export function testedLayers({ config }: ModelFiles, layers: Layers): readonly number[] {
   const list = layers === 'all' ? Array.from({ length: config.layers }, (_, i) => i + 1) : layers;
   checkTestedLayers(config, list);
   return [...list].sort((a, b) => a - b);
@@ -107,38 +138,57 @@ function digestOf({ prompts }: PromptSet): string {
   return hash.digest('hex').slice(0, 16);
 }
 
+/** What is tested. */
+interface Subject {
+  readonly model: LoadedModel;
+  readonly files: ModelFiles;
+  readonly set: PromptSet;
+  readonly lines: readonly Line[];
+}
+
 async function test(
-  model: LoadedModel,
-  set: PromptSet,
+  { model, files, set, lines }: Subject,
   options: Options & { layers: readonly number[] },
   signal: AbortSignal,
 ): Promise<number> {
-  const { layers, closest, below, shard = { index: 0, count: 1 }, output, resume = false } = options;
-  const identity: TestIdentity = { model: await model.digest(), prompts: digestOf(set), layers, closest };
-  const store =
-    output === undefined
-      ? undefined
-      : await folderStore(`${output}.work`, { ...identity, shard, below }, model.config.width, resume);
+  const { layers, below, precision: precisions, exhaustive, shard = { index: 0, count: 1 }, output, resume } = options;
+  // n prompts are in n - 1 pairs at the most.
+  const closest = Math.max(options.closest, (exhaustive ?? 1) - 1);
+  const identity = { model: await model.digest(), prompts: digestOf(set), layers, precisions, closest };
+  const job = { ...identity, shard, below };
+  const { width } = model.config;
+  const store = output === undefined ? undefined : await folderStore(`${output}.work`, job, width, resume ?? false);
   const progress = progressOf(isChatty(options));
   try {
     const ids = set.prompts.map((prompt) => prompt.ids);
     const collisions = await collide(model, ids, {
-      layers,
-      closest,
-      below,
-      shard,
+      ...job,
+      precisions,
       store,
       signal,
+      nameOf: (prompt) => `line ${set.prompts[prompt].line}`,
       onProgress: progress.show,
     });
+    let result = resultOf(collisions, set, identity);
+    if (exhaustive !== undefined) {
+      const continued = await gather(continueClosest(model, set, result.layers, exhaustive, { signal }), (one, done) =>
+        progress.say(`continuations: layer ${one.layer}, ${counted(done, 'prompt')}`),
+      );
+      result = { ...result, exhaustive: continued };
+    }
+    const isInjective = result.layers.every((layer) => collisionsIn(layer) === 0);
+    // What is in the weights explains collisions only.
+    const causes = isInjective ? [] : await findCauses(files);
+    if (!isInjective) result = { ...result, causes: causes.map(({ kind, what }) => ({ kind, what })) };
     progress.clear();
-    const result = resultOf(collisions, set, identity);
     await keep(output, result, store);
-    if (options.json) printJson({ ...result, cost: collisions.cost });
-    else showCollisions(result, collisions.cost, model, options.quiet ?? false);
-    return result.layers.every((layer) => Object.values(layer.below).every((pairs) => pairs === 0))
-      ? EXIT.done
-      : EXIT.negative;
+    const { cost } = collisions;
+    if (options.json) printJson({ ...result, cost });
+    else showCollisions(result, { model, set, cost, causes, quiet: options.quiet ?? false });
+    if (options.report !== undefined) {
+      await writeCollisionReport(options.report, result, { model, set, lines, cost, causes });
+    }
+    return isInjective ? EXIT.done : EXIT.negative;
   } catch (error) {
     progress.clear();
     if (signal.aborted && error === signal.reason && output !== undefined) {
@@ -150,13 +200,22 @@ async function test(
   }
 }
 
+async function gather<T>(from: AsyncGenerator<T>, onEach: (one: T, done: number) => void): Promise<T[]> {
+  const all: T[] = [];
+  for await (const one of from) {
+    all.push(one);
+    onEach(one, all.length);
+  }
+  return all;
+}
+
 async function keep(
   output: string | undefined,
   result: CollisionResult,
   store: FolderStore | undefined,
 ): Promise<void> {
   if (output === undefined) return;
-  await writeFileAtomic(output, new TextEncoder().encode(`${JSON.stringify(result, undefined, 1)}\n`));
+  await writeCollisions(output, result);
   await store?.close();
   await store?.remove();
 }
@@ -167,6 +226,7 @@ function progressOf(enabled: boolean) {
   let since: { readonly phase: string; readonly at: number; readonly done: number } | undefined;
   return {
     clear: status.clear,
+    say: (text: string) => status.show(`  ${text}`),
     show({ phase, layer, done, total }: CollisionProgress) {
       const now = performance.now();
       if (since?.phase !== phase) since = { phase, at: now, done };

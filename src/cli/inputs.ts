@@ -23,6 +23,10 @@ export interface Entry {
   readonly name?: string;
   /** What to call it in a table. */
   readonly label: string;
+  /** Its number among all there are, those of other shards included; from 0. */
+  readonly number: number;
+  /** Whether there is none behind it, in any shard. */
+  readonly isLast: boolean;
   /** Share of all input, in bytes, that is behind it. */
   readonly share: number;
   readonly record?: FileRecord;
@@ -38,10 +42,19 @@ export function shardOption(command: Command, description: string): Command {
 }
 
 function shard(text: string): Shard {
-  const [, index, count] = /^(\d{1,9})\/(\d{1,9})$/.exec(text) ?? [];
-  if (count !== undefined && Number(index) < Number(count)) return { index: Number(index), count: Number(count) };
+  const found = parseShard(text);
+  if (found) return found;
   throw new InvalidArgumentError('It must be i/n with i from 0 to n - 1, such as 0/4.');
 }
+
+/** The shard that i/n names; undefined where there is no such part. */
+export function parseShard(text: string): Shard | undefined {
+  const [, index, count] = (/^(\d{1,9})\/(\d{1,9})$/.exec(text) ?? []).map(Number);
+  return index < count ? { index, count } : undefined;
+}
+
+/** A shard as `parseShard` reads it. */
+export const shardText = ({ index, count }: Shard): string => `${index}/${count}`;
 
 const byNumber = new Intl.Collator('en', { numeric: true });
 
@@ -111,10 +124,11 @@ export async function* entriesOf(
   { shard = { index: 0, count: 1 }, read, onFile }: EntryOptions,
 ): AsyncGenerator<Entry> {
   const total = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) || 1;
-  let number = 0;
+  let next = 0;
   let behind = 0; // bytes
-  const isOurs = () => number++ % shard.count === shard.index;
+  const isOurs = (number: number) => number % shard.count === shard.index;
   for (const { path: file, sizeBytes } of files) {
+    const isLastFile = file === files.at(-1)?.path;
     const stem = basename(file, '.safetensors');
     let states: StatesFile;
     try {
@@ -122,7 +136,10 @@ export async function* entriesOf(
     } catch (error) {
       if (!(error instanceof PreimageError)) throw error;
       behind += sizeBytes;
-      if (isOurs()) yield { file, label: stem, share: behind / total, index: 0, error };
+      const number = next++;
+      if (isOurs(number)) {
+        yield { file, label: stem, number, isLast: isLastFile, share: behind / total, index: 0, error };
+      }
       continue;
     }
     onFile?.(states);
@@ -131,7 +148,9 @@ export async function* entriesOf(
       const { name } = record;
       const label = files.length === 1 ? (name ?? stem) : records.length === 1 ? stem : `${stem}:${name}`;
       const share = (behind + (sizeBytes * (index + 1)) / records.length) / total;
-      if (isOurs()) yield { file, name, label, share, record, states, index };
+      const number = next++;
+      const isLast = isLastFile && index === records.length - 1;
+      if (isOurs(number)) yield { file, name, label, number, isLast, share, record, states, index };
     }
     behind += sizeBytes;
   }
@@ -139,5 +158,13 @@ export async function* entriesOf(
 
 /** Fingerprint of a record's states: 16 hexadecimal digits. */
 export function statesDigest({ values }: Pick<FileRecord, 'values'>): string {
-  return createHash('sha256').update(values).digest('hex').slice(0, 16);
+  return fingerprint(values);
 }
+
+/** Fingerprint of the files of a job, by names and sizes: the same wherever their folder is mounted. */
+export function inputsDigest(files: readonly InputFile[]): string {
+  return fingerprint(files.map(({ path, sizeBytes }) => `${basename(path)}\0${sizeBytes}\n`).join(''));
+}
+
+const fingerprint = (bytes: string | Float32Array): string =>
+  createHash('sha256').update(bytes).digest('hex').slice(0, 16);

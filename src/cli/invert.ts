@@ -9,8 +9,18 @@ import type { StatesFile } from '../sipit/states-file.ts';
 import type { Inversion, InvertOptions, PolicyName, StateRecord } from '../sipit/types.ts';
 import { warmUpInverter } from '../sipit/warm-up.ts';
 import { fileWarnings, noteTeller } from './file-notes.ts';
-import { type Entry, entriesOf, inputFiles, readingOptions, readStatesFile, shardOption } from './inputs.ts';
+import {
+  type Entry,
+  entriesOf,
+  inputFiles,
+  inputsDigest,
+  readingOptions,
+  readStatesFile,
+  shardOption,
+  shardText,
+} from './inputs.ts';
 import { invertEntries, type ManyJob } from './invert-many.ts';
+import { addInvertMerge } from './invert-merge.ts';
 import { type LensProgress, lensProgress } from './lens-progress.ts';
 import { liveView, recoveredText, summary } from './live.ts';
 import { type NoiseOptions, noiseOf, noiseOptions } from './noise.ts';
@@ -55,11 +65,12 @@ export function addInvert(program: Command): void {
     .option('--resume', 'go on with the file of results that a run left')
     .option('--report <file>', 'also write a page of HTML with the results')
     .option('--force', 'overwrite files that exist');
-  sharedOptions(shardOption(command, 'only the records whose number leaves rest i when divided by n'))
+  sharedOptions(shardOption(command, 'only the records whose number leaves rest i when divided by n, for "merge"'))
     .addHelpText('after', EXAMPLES)
     .action(async (paths: string[], options: Options) => {
       process.exitCode = await invertPaths(paths, options);
     });
+  addInvertMerge(command);
 }
 
 const EXAMPLES = `
@@ -71,7 +82,8 @@ Examples:
   preimage invert s.safetensors
   preimage invert from-python.safetensors --layer 6 --dtype-noise bf16 --prove
   preimage invert states/ -o texts.jsonl --resume
-  preimage invert states/ -o texts.0.jsonl --shard 0/8`;
+  preimage invert states/ -o texts.0.jsonl --shard 0/8
+  preimage invert merge texts.*.jsonl -o texts.jsonl`;
 
 const layerOrAuto = (text: string): number | 'auto' => (text === 'auto' ? text : wholeNumber(0)(text));
 
@@ -91,7 +103,8 @@ async function invertPaths(paths: readonly string[], options: Options): Promise<
     const only = files.length === 1 ? await readStatesFile(inputs[0], reading) : undefined;
     // Exports of one kind lie together: the first file tells whether the model that made them was centred.
     const { isCentred } = only ?? (await readStatesFile(inputs[0], reading));
-    const run: RunSettings = { model: await modelOnDisk.digest(), policy, noise, prove, layer };
+    const part = shard && { shard: shardText(shard), inputs: inputsDigest(files) };
+    const run: RunSettings = { model: await modelOnDisk.digest(), policy, noise, prove, layer, ...part };
     const results = resume ? await resumedResults(output!, run, report !== undefined) : newResults(output);
     const tell = noteTeller(options.quiet);
     const warnOf = fileWarnings(modelOnDisk.name, run.model);

@@ -4,6 +4,7 @@ import type { Candidate, Inversion, PositionResult, Verdict } from '../sipit/typ
 import { noiseLevel } from './noise.ts';
 import { columns, paint, print, statusLine } from './terminal.ts';
 import { bar, cell, count, counted, cut, duration, printable, quoted, significant, wrap } from './text.ts';
+import { tokenNames } from './token-names.ts';
 
 /** A view of one inversion that grows by a line for each position. */
 export interface LiveView {
@@ -36,7 +37,7 @@ export function liveView({ tokenizer, config }: LoadedModel, length: number, pro
   const status = statusLine(true);
   const tokens: number[] = [];
   const shown: PositionResult[] = [];
-  const name = (token: number) => (tokenizer ? quoted(tokenizer.token(token), true) : `#${token}`);
+  const name = tokenNames(tokenizer);
   const soFar = () => (tokenizer ? printable(tokenizer.decode(tokens)).replace(/\s+/g, ' ') : tokens.join(' '));
 
   function showStatus(position: number, tried: string): void {

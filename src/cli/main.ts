@@ -7,6 +7,7 @@ import { addGenerate } from './generate.ts';
 import { addInfo } from './info.ts';
 import { addInvert } from './invert.ts';
 import { addLens } from './lens.ts';
+import { addMargins } from './margins.ts';
 import { packageVersion } from './package.ts';
 import { addProbe } from './probe.ts';
 import { addSelftest } from './selftest.ts';
@@ -45,6 +46,7 @@ addSweep(program);
 addProbe(program);
 addCertify(program);
 addCollide(program);
+addMargins(program);
 addLens(program);
 addTrain(program);
 

@@ -11,6 +11,10 @@ export interface RunSettings {
   readonly noise?: Noise;
   readonly prove?: boolean;
   readonly layer?: number | 'auto';
+  /** Of a shard: i/n. */
+  readonly shard?: string;
+  /** Of a shard: digest of the job's files (`inputsDigest`), in which all shards must agree. */
+  readonly inputs?: string;
 }
 
 /** What identifies an entry in a file of results. */
@@ -19,26 +23,44 @@ export interface EntryKey {
   readonly name?: string;
   /** Digest of the states. */
   readonly states?: string;
+  /** Its number in the whole job, from 0; kept in the lines of shards. */
+  readonly number?: number;
 }
 
-export const keyOf = ({ file, name, record }: Entry): EntryKey => ({
+export const keyOf = ({ file, name, record, number }: Entry): EntryKey => ({
   file,
   name,
   states: record && statesDigest(record),
+  number,
 });
+
+/** What puts a shard's line into its place: the record's number, and whether it is the last of the job. */
+const placeOf = ({ number, isLast }: Entry, { shard }: RunSettings) =>
+  shard === undefined ? undefined : { number, ...(isLast && { last: true }) };
+
+/** A shard's line as one run over all records would have written it. */
+export function wholeLine<T extends { readonly number?: number; readonly last?: boolean; readonly run?: RunSettings }>({
+  number,
+  last,
+  run,
+  ...line
+}: T): object {
+  const { shard, inputs, ...whole } = run ?? {};
+  return { ...line, run: whole };
+}
 
 /** A record's line in a file of results, and with `--json` on standard output. */
 export function resultLine(entry: Entry, run: RunSettings, inversion: Inversion, stopped: boolean): object {
   const { file, name, states } = keyOf(entry);
   const isUnproven = run.prove === true && inversion.scope !== 'vocabulary';
   const isCut = stopped && (inversion.positions.length < inversion.length || isUnproven);
-  return { file, name, ...jsonResult(inversion), ...(isCut && { stopped: true }), states, run };
+  return { file, name, ...placeOf(entry, run), ...jsonResult(inversion), ...(isCut && { stopped: true }), states, run };
 }
 
 /** The line of an entry that could not be inverted. */
 export function errorLine(entry: Entry, run: RunSettings, error: PreimageError): object {
   const { file, name, states } = keyOf(entry);
-  return { file, name, ...errorReport(error), states, run };
+  return { file, name, ...placeOf(entry, run), ...errorReport(error), states, run };
 }
 
 /** The result as `--json` prints it. */

@@ -13,6 +13,15 @@ export interface Done extends EntryKey {
   readonly inversion?: Inversion;
 }
 
+/** A line as it was written; of unknown provenance until its settings are checked. */
+export interface Line extends EntryKey, Partial<ReturnType<typeof jsonResult>> {
+  /** Of a shard: it is the last record of the whole job. */
+  readonly last?: boolean;
+  readonly stopped?: boolean;
+  readonly error?: object;
+  readonly run?: RunSettings;
+}
+
 /** A file of results, a line of JSON each, in the order of the records. */
 export interface ResultsFile {
   /** What is in it already. */
@@ -85,24 +94,45 @@ interface Read extends Pick<ResultsFile, 'done' | 'dropped'> {
 async function readDone(path: string, file: FileHandle, run: RunSettings, keep: boolean): Promise<Read> {
   const done: Done[] = [];
   let end = 0;
-  for await (const { bytes, isWhole } of linesOf(file)) {
-    if (!isWhole) return { done, end, dropped: 'a torn line' };
-    const line = parseLine(path, done.length + 1, bytes);
+  for await (const { line, sizeBytes } of resultLines(path, file, RESUME)) {
+    if (!line) return { done, end, dropped: 'a torn line' };
     checkSettings(path, line.run, run);
     if (line.stopped === true) return { done, end, dropped: 'stopped records' };
-    const { file, name, states, exact, error, tokens } = line;
+    const { file, name, states, number, exact, error, tokens } = line;
     done.push({
       file,
       name,
       states,
+      number,
       exact: exact === true,
       bad: error !== undefined,
       tokens: tokens?.length ?? 0,
       ...(keep && error === undefined && { inversion: inversionOf(line as Required<Line>) }),
     });
-    end += bytes.length + 1;
+    end += sizeBytes;
   }
   return { done, end, dropped: 'nothing' };
+}
+
+const RESUME = 'Resume with the file that the run wrote, or begin anew with another name or --force.';
+
+/**
+ * The lines of a file of results, with their sizes; no line for a last one that is torn.
+ * @param cure What to do about a line that is no result.
+ * @throws InputError for such a line.
+ */
+export async function* resultLines(
+  path: string,
+  file: FileHandle,
+  cure: string,
+): AsyncGenerator<{ line?: Line; sizeBytes: number }> {
+  let number = 0;
+  for await (const { bytes, isWhole } of linesOf(file)) {
+    number++;
+    yield isWhole
+      ? { line: parseLine(path, number, bytes, cure), sizeBytes: bytes.length + 1 }
+      : { sizeBytes: bytes.length };
+  }
 }
 
 const NEWLINE = 10;
@@ -122,24 +152,14 @@ async function* linesOf(file: FileHandle): AsyncGenerator<{ bytes: Buffer; isWho
   if (parts.length > 0) yield { bytes: Buffer.concat(parts), isWhole: false };
 }
 
-/** A line as it was written; of unknown provenance until its settings are checked. */
-interface Line extends EntryKey, Partial<ReturnType<typeof jsonResult>> {
-  readonly stopped?: boolean;
-  readonly error?: object;
-  readonly run?: RunSettings;
-}
-
-function parseLine(path: string, number: number, bytes: Buffer): Line {
+function parseLine(path: string, number: number, bytes: Buffer, cure: string): Line {
   try {
     const value: unknown = JSON.parse(bytes.toString('utf8'));
     if (typeof value === 'object' && value !== null && 'file' in value && 'run' in value) return value as Line;
   } catch {
     // Told below.
   }
-  throw new InputError(
-    `Line ${number} of ${path} is no result of "preimage invert".`,
-    'Resume with the file that the run wrote, or begin anew with another name or --force.',
-  );
+  throw new InputError(`Line ${number} of ${path} is no result of "preimage invert".`, cure);
 }
 
 const NAMES: Readonly<Record<keyof RunSettings, string>> = {
@@ -148,16 +168,29 @@ const NAMES: Readonly<Record<keyof RunSettings, string>> = {
   noise: 'noise',
   prove: '--prove',
   layer: '--layer',
+  shard: '--shard',
+  inputs: 'files of names and sizes with digest',
 };
 
-function checkSettings(path: string, before: RunSettings | undefined, now: RunSettings): void {
+/** The first setting in which two runs differ, in words. */
+export function settingsDifference(
+  one: RunSettings | undefined,
+  other: RunSettings | undefined,
+): { name: string; one: string; other: string } | undefined {
   const text = (value: unknown) => (value === undefined ? 'none' : JSON.stringify(value).replaceAll('"', ''));
   for (const key of Object.keys(NAMES) as (keyof RunSettings)[]) {
-    const [was, is] = [text(before?.[key]), text(now[key])];
-    if (was === is) continue;
-    throw new InputError(
-      `${path} was begun with ${NAMES[key]} ${was}; this run has ${is}.`,
-      'Resume with the same model and options, or begin anew with another name or --force.',
-    );
+    const found = { name: NAMES[key], one: text(one?.[key]), other: text(other?.[key]) };
+    if (found.one !== found.other) return found;
   }
+  return undefined;
+}
+
+function checkSettings(path: string, before: RunSettings | undefined, now: RunSettings): void {
+  const difference = settingsDifference(before, now);
+  if (!difference) return;
+  const { name, one: was, other: is } = difference;
+  throw new InputError(
+    `${path} was begun with ${name} ${was}; this run has ${is}.`,
+    'Resume with the same model, files and options, or begin anew with another name or --force.',
+  );
 }

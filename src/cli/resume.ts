@@ -54,5 +54,8 @@ function expectSameEntry(path: string, number: number, before: EntryKey, now: En
   const line = `Line ${number} of ${path} is ${called(before)}`;
   if (now === undefined) throw new InputError(`${line}; there is no such record.`, cure);
   if (!isSame(now)) throw new InputError(`${line}; the record in its place is ${called(now)}.`, cure);
+  if (before.number !== undefined && now.number !== before.number) {
+    throw new InputError(`${line}, number ${before.number} of the job; now its number is ${now.number}.`, cure);
+  }
   if (now.states !== before.states) throw new InputError(`${line}, whose states have changed since.`, cure);
 }

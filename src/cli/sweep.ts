@@ -13,7 +13,8 @@ import { writeSweepReport } from './report.ts';
 import { jsonResult } from './result-line.ts';
 import { EXIT, interruptible, isChatty, withFiles, withLoaded } from './session.ts';
 import { columns, paint, print, printJson, statusLine } from './terminal.ts';
-import { bar, cell, counted, cut, duration, quoted, significant, wrap } from './text.ts';
+import { bar, cell, counted, cut, duration, significant, wrap } from './text.ts';
+import { tokenNames } from './token-names.ts';
 
 interface Options extends SharedOptions {
   readonly ids?: number[];
@@ -111,7 +112,7 @@ const NUMBER = 9;
 
 function row(depth: Depth, { tokenizer }: LoadedModel, isFirst: boolean): string {
   const { layer, inversion, narrowest, median } = depth;
-  const name = (token: number) => (tokenizer ? quoted(tokenizer.token(token), true) : `#${token}`);
+  const name = tokenNames(tokenizer);
   const rival = narrowest?.runnerUp && `, not ${name(narrowest.runnerUp.token)}`;
   const place = narrowest ? `${narrowest.position}: ${name(narrowest.token)}${rival ?? ''}` : '';
   const cells = [

@@ -3,6 +3,7 @@ import type { LanguageModel } from '../model/model.ts';
 import { closestPairs, type Pair } from './closest.ts';
 import { compareTiles, newTally, squaredNorm, type Tally } from './compare.ts';
 import { checkTestedLayers, lastStates } from './last-states.ts';
+import { isScaled, type Precision, quantised } from './quantise.ts';
 import { type CollisionStore, memoryStore, type SavedTally } from './store.ts';
 import { type Group, groupsIn, groupsOf, type Shard, tilesOf } from './tiles.ts';
 
@@ -10,6 +11,8 @@ import { type Group, groupsIn, groupsOf, type Shard, tilesOf } from './tiles.ts'
 export interface CollideOptions {
   /** Default: all, 1 to L. */
   readonly layers?: readonly number[];
+  /** How the states are stored before they are compared; default as computed, `f32`. */
+  readonly precisions?: readonly Precision[];
   /** How many of the closest pairs are kept of each layer; default 10. */
   readonly closest?: number;
   /** Distance below which pairs are counted; default 1e-6, as arXiv 2510.15511 has it. */
@@ -18,6 +21,8 @@ export interface CollideOptions {
   readonly shard?: Shard;
   /** Where states and progress are kept; default in memory. */
   readonly store?: CollisionStore;
+  /** What a prompt is called in errors; default its place. */
+  readonly nameOf?: (prompt: number) => string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CollisionProgress) => void;
 }
@@ -42,9 +47,10 @@ export interface CollisionCost {
   readonly pairs: number;
 }
 
-/** All pairs of one layer's states, or those of a shard. */
+/** All pairs of one layer's states at one precision, or those of a shard. */
 export interface LayerCollisions {
   readonly layer: number;
+  readonly precision: Precision;
   readonly pairs: number;
   /** Sums of squares of the states, by group: each group in one shard. */
   readonly squares: Readonly<Record<number, number>>;
@@ -84,7 +90,8 @@ export async function collide(
   options: CollideOptions = {},
 ): Promise<Collisions> {
   const { width, layers: depth } = model.config;
-  const { closest = CLOSEST, below = BELOW, shard = WHOLE, signal, onProgress } = options;
+  const { closest = CLOSEST, below = BELOW, shard = WHOLE, precisions = ['f32'], signal, onProgress } = options;
+  const { nameOf = (prompt: number) => `prompt ${prompt}` } = options;
   const layers = [...new Set(options.layers ?? Array.from({ length: depth }, (_, i) => i + 1))].sort((a, b) => a - b);
   checkTestedLayers(model.config, layers);
   const store = options.store ?? memoryStore(prompts.length, width);
@@ -93,7 +100,8 @@ export async function collide(
   const pairsOf = tiles.reduce((sum, { row, column }) => sum + pairsIn(groups[row], groups[column], row === column), 0);
 
   const done = new Set(store.progress?.groups);
-  const tallies = layers.map((_, i) => tallyOf(store.progress?.comparisons[i], closest));
+  const comparisons = layers.flatMap((layer) => precisions.map((precision) => ({ layer, precision })));
+  const tallies = comparisons.map((_, i) => tallyOf(store.progress?.comparisons[i], closest));
   const cost = { statesSeconds: 0, tokens: 0, pairsSeconds: 0, pairs: 0 };
   const save = () => store.save({ groups: [...done], comparisons: tallies.map(savedTally) });
 
@@ -109,7 +117,7 @@ export async function collide(
     for await (const batch of lastStates(model, own, layers)) {
       signal?.throwIfAborted();
       for (const [i, states] of batch.layers.entries()) {
-        checkFinite(states, width, layers[i], first + batch.first);
+        checkFinite(states, width, layers[i], (row) => nameOf(first + batch.first + row));
         await store.write(layers[i], first + batch.first, states);
       }
       onProgress?.({ phase: 'states', done: before + batch.first + batch.count, total: promptsIn(needed) });
@@ -122,14 +130,18 @@ export async function collide(
 
   started = performance.now();
   const squares: Record<number, number>[] = [];
-  for (const [i, layer] of layers.entries()) {
-    const states = (group: number) => store.read(layer, groups[group].first, groups[group].count);
+  const largest = precisions.some(isScaled) ? await largestOf(model, prompts, layers) : undefined;
+  for (const [i, { layer, precision }] of comparisons.entries()) {
+    const states = async (group: number) => {
+      const { first, count } = groups[group];
+      return quantised(await store.read(layer, first, count), precision, largest?.get(layer) ?? 0);
+    };
     const tell = () =>
       onProgress?.({
         phase: 'pairs',
         layer,
         done: tallies.reduce((sum, { pairs }) => sum + pairs, 0),
-        total: layers.length * pairsOf,
+        total: comparisons.length * pairsOf,
       });
     tell();
     let saved = performance.now();
@@ -137,7 +149,7 @@ export async function collide(
     for await (const pairs of compareTiles(model.context, { groups, tiles: left, states, width, below }, tallies[i])) {
       cost.pairs += pairs;
       tell();
-      if (performance.now() - saved > 1000 * SAVE_SECONDS) {
+      if (signal?.aborted || performance.now() - saved > 1000 * SAVE_SECONDS) {
         await save();
         saved = performance.now();
       }
@@ -151,10 +163,7 @@ export async function collide(
   return {
     shard,
     bound: below,
-    layers: layers.map((layer, i) => {
-      const { closest: pairs, ...tally } = savedTally(tallies[i]);
-      return { layer, ...tally, closest: pairs, squares: squares[i] };
-    }),
+    layers: comparisons.map((comparison, i) => ({ ...comparison, ...savedTally(tallies[i]), squares: squares[i] })),
     cost,
   };
 }
@@ -175,6 +184,27 @@ const savedTally = ({ tiles, pairs, below, histogram, closest }: Tally): SavedTa
   closest: closest.pairs,
 });
 
+/** Prompts, evenly spaced, that the scale of a layer is taken from: all shards take the same. */
+const SCALED_BY = 256;
+
+/** The largest number, by magnitude, in the states of each layer. */
+async function largestOf(
+  model: LanguageModel,
+  prompts: readonly Uint32Array[],
+  layers: readonly number[],
+): Promise<Map<number, number>> {
+  const count = Math.min(SCALED_BY, prompts.length);
+  const some = Array.from({ length: count }, (_, i) => prompts[Math.floor((i * prompts.length) / count)]);
+  const largest = new Map(layers.map((layer) => [layer, 0]));
+  for await (const batch of lastStates(model, some, layers)) {
+    for (const [i, states] of batch.layers.entries()) {
+      const most = states.reduce((sum, value) => Math.max(sum, Math.abs(value)), largest.get(layers[i])!);
+      largest.set(layers[i], most);
+    }
+  }
+  return largest;
+}
+
 /** Sums of squares of the groups on the diagonal: each group belongs to the shard that compares it with itself. */
 async function squaresOf(
   tiles: readonly { row: number; column: number }[],
@@ -193,11 +223,11 @@ async function squaresOf(
   return squares;
 }
 
-function checkFinite(states: Float32Array, width: number, layer: number, first: number): void {
+function checkFinite(states: Float32Array, width: number, layer: number, nameOf: (row: number) => string): void {
   const bad = states.findIndex((value) => !Number.isFinite(value));
   if (bad < 0) return;
   throw new InputError(
-    `The state of prompt ${first + Math.floor(bad / width) + 1} (in the order of their ids) at layer ${layer} holds ${states[bad]}.`,
+    `The state of ${nameOf(Math.floor(bad / width))} at layer ${layer} holds ${states[bad]}.`,
     'Are the weights whole? A model whose states overflow cannot be tested.',
   );
 }

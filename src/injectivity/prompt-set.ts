@@ -57,7 +57,7 @@ export function promptSet(config: ModelConfig, lines: readonly Line[]): PromptSe
       'Give two prompts or more, one on each line.',
     );
   }
-  return { prompts, duplicates, skipped };
+  return { prompts, duplicates: duplicates.sort((a, b) => a.line - b.line), skipped };
 }
 
 /** Orders token ids like words: by the first that differs, and a prefix before what goes on from it. */

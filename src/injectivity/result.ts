@@ -3,6 +3,7 @@ import { binStart, HISTOGRAM_BINS } from '../ops/pair-distances.ts';
 import { comparePairs, type Pair } from './closest.ts';
 import type { Collisions } from './collide.ts';
 import type { PromptSet } from './prompt-set.ts';
+import type { Precision } from './quantise.ts';
 import { groupsOf, type Shard } from './tiles.ts';
 
 /** What a test was of: parts of one test agree in it. */
@@ -12,6 +13,7 @@ export interface TestIdentity {
   /** Digest of the prompts' token ids and lines. */
   readonly prompts: string;
   readonly layers: readonly number[];
+  readonly precisions: readonly Precision[];
   /** How many closest pairs are kept. */
   readonly closest: number;
 }
@@ -42,6 +44,7 @@ export interface ResultBin {
 /** One layer of a result. */
 export interface ResultLayer {
   readonly layer: number;
+  readonly precision: Precision;
   readonly pairs: number;
   /** Least distance of all pairs; absent where a shard holds none. */
   readonly minimum?: number;
@@ -55,6 +58,19 @@ export interface ResultLayer {
   readonly squares?: Readonly<Record<number, number>>;
 }
 
+/** The nearest two of all continuations of a prompt by one token, at one layer. */
+export interface ExhaustiveResult {
+  readonly layer: number;
+  /** Line of the prompt. */
+  readonly line: number;
+  /** How many tokens were appended, each in turn: all pairs of them are compared. */
+  readonly continuations: number;
+  readonly distance: number;
+  /** Relative to the RMS length of the continuations' states. */
+  readonly relative: number;
+  readonly tokens: readonly [number, number];
+}
+
 /** A result as it is written: all that a stranger needs to check or to merge it. */
 export interface CollisionResult {
   readonly prompts: number;
@@ -64,6 +80,10 @@ export interface CollisionResult {
   /** Absent once all parts are together. */
   readonly shard?: Shard;
   readonly layers: readonly ResultLayer[];
+  /** Where there are collisions: what in the weights can make some. */
+  readonly causes?: readonly { readonly kind: string; readonly what: string }[];
+  /** Of the closest prompts of each layer, where it was asked for. */
+  readonly exhaustive?: readonly ExhaustiveResult[];
 }
 
 /** A layer before its lengths are known: pairs by their ranks and lines. */
@@ -79,8 +99,9 @@ export function resultOf(
 ): CollisionResult {
   const isWhole = shard.count === 1;
   const raw = layers.map(
-    ({ layer, pairs, below, histogram, closest, squares }): RawLayer => ({
+    ({ layer, precision, pairs, below, histogram, closest, squares }): RawLayer => ({
       layer,
+      precision,
       pairs,
       below: { [String(bound)]: below },
       histogram: binsOf(histogram),
@@ -111,6 +132,7 @@ function finished({ squares = {}, closest, ...layer }: RawLayer, prompts: number
   const rms = Math.sqrt(own.reduce((sum, group) => sum + squares[group], 0) / Math.max(count, 1));
   return {
     layer: layer.layer,
+    precision: layer.precision,
     pairs: layer.pairs,
     ...(closest.length > 0 && { minimum: closest[0].distance }),
     rms,
@@ -146,6 +168,7 @@ export function mergeResults(
     pairs.sort((p, q) => comparePairs(order(p), order(q)));
     const raw: RawLayer = {
       layer: same[0].layer,
+      precision: same[0].precision,
       pairs: same.reduce((sum, layer) => sum + layer.pairs, 0),
       below: sumOf(same.map(({ below }) => below)),
       histogram: sumOfBins(same.flatMap(({ histogram }) => histogram)),
@@ -154,8 +177,9 @@ export function mergeResults(
     };
     return finished(raw, first.prompts, true);
   });
-  const { shard, ...whole } = first;
-  return { ...whole, layers };
+  const { shard, causes: _, ...whole } = first;
+  const causes = sorted.find(({ result }) => result.causes)?.result.causes;
+  return { ...whole, layers, ...(causes && { causes }) };
 }
 
 function checkParts(parts: readonly { readonly name: string; readonly result: CollisionResult }[]): void {

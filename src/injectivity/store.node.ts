@@ -24,6 +24,7 @@ const NAMES: Readonly<Record<keyof StoredJob, string>> = {
   model: 'the model with digest',
   prompts: 'prompts with digest',
   layers: '--layers',
+  precisions: '--precision',
   closest: '--closest',
   shard: '--shard',
   below: '--below',

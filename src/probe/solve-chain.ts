@@ -34,10 +34,10 @@ export interface ChainSolution {
 const STEP_TOLERANCE = 4e-7;
 const STEP_FLOOR = 3e-6;
 const TOLERANCE = 5e-7;
-/** Sweeps by the inverses at hand, which cost one evaluation; then by derivatives. */
+/** Sweeps by what Broyden's method learnt, if it solved every step: they cost one evaluation; then by derivatives. */
 const CHEAP_SWEEPS = 3;
-const DEAR_SWEEPS = 2;
-/** What GMRES leaves of a correction, of all steps together. */
+const DEAR_SWEEPS = 4;
+/** What GMRES may leave in all steps together, as a share of what is missing. */
 const DEAR_TOLERANCE = 0.3;
 
 /**
@@ -67,12 +67,14 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
 
   let best = yield* judge(x);
   let refinements = 0;
-  for (const sweeps of [
-    { count: CHEAP_SWEEPS, isDear: false },
+  const inverses = solved.flatMap(({ inverse }) => inverse ?? []);
+  for (const { count, isDear } of [
+    { count: inverses.length === solved.length ? CHEAP_SWEEPS : 0, isDear: false },
     { count: DEAR_SWEEPS, isDear: true },
   ]) {
-    for (let i = 0; i < sweeps.count && best.error > tolerance; i++) {
-      const next = yield* judge(plus(best.x, yield* correction(best, sweeps.isDear)));
+    for (let i = 0; i < count && best.error > tolerance; i++) {
+      const dx = isDear ? yield* byDerivatives(best) : inverses.reduce((v, inverse) => inverse(v), best.missing);
+      const next = yield* judge(plus(best.x, dx));
       refinements++;
       const gained = next.error < 0.5 * best.error;
       if (next.error < best.error) best = next;
@@ -94,19 +96,17 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
     return { x: at, states, missing, residual, exactResidual, error: exactResidual ?? residual };
   }
 
-  /** J^-1 missing, step by step from the last: by what Broyden's method learnt, or by derivatives at the states. */
-  function* correction({ states, missing }: Judged, isDear: boolean): Search<Vector> {
+  /** J^-1 missing, step by step from the last, by derivatives at the states. */
+  function* byDerivatives({ states, missing }: Judged): Search<Vector> {
+    // A step whose Jacobian is nearly singular makes dx long, and does not shrink what the step before it then leaves of
+    // dx: a small share of dx may be more than all that is missing. So what is left is measured by what is missing.
+    const rest = (DEAR_TOLERANCE * norm(missing)) / chain.steps.length;
     let dx = missing;
-    for (const [i, { inverse }] of solved.entries()) {
-      const step = chain.steps.length - 1 - i;
-      if (inverse && !isDear) {
-        dx = inverse(dx);
-        continue;
-      }
+    for (let step = chain.steps.length - 1; step >= 0; step--) {
       yield* ask({ kind: 'linearize', step, x: states[step] });
       dx = yield* gmres((tangent) => ask({ kind: 'jvp', tangent }), dx, {
-        tolerance: DEAR_TOLERANCE / chain.steps.length,
-        iterations: 40,
+        tolerance: rest / norm(dx),
+        iterations: dx.length, // products enough for any system
       });
     }
     return dx;

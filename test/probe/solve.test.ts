@@ -1,14 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testContext } from '#context';
 import type { Context } from '../../src/gpu/context.ts';
+import { dot } from '../../src/linalg/dense.ts';
 import { factored } from '../../src/linalg/lu.ts';
-import { difference, norm } from '../../src/linalg/vector.ts';
+import { difference, norm, plus } from '../../src/linalg/vector.ts';
+import { matmul } from '../../src/ops/matmul.ts';
 import { determinantSigns } from '../../src/probe/inspect.ts';
 import { followPath } from '../../src/probe/path.ts';
 import type { Vector } from '../../src/probe/requests.ts';
 import { runRounds } from '../../src/probe/rounds.ts';
+import { rowMap } from '../../src/probe/row-map.ts';
 import { type Stage, solveStep } from '../../src/probe/solve.ts';
 import { type ChainOptions, solveChain } from '../../src/probe/solve-chain.ts';
+import { upload } from '../../src/tensor/tensor.ts';
 import { seededRandom } from '../support/agree.ts';
 import { searched } from './float64-search.ts';
 import { cubicMap, type OwnMap, sigmoidMap } from './own-maps.ts';
@@ -149,6 +153,31 @@ describe("a chain of a user's own operations", () => {
     expect(solution.steps).toHaveLength(1);
   });
 });
+
+test('a chain nearly singular at its end is refined: a small share of a long correction is too much to leave', async () => {
+  const d = 24;
+  const { normal } = seededRandom(3);
+  const random = () => Float64Array.from(normal(d, 1 / Math.sqrt(d)));
+  const identity = diagonal(new Float64Array(d).fill(1));
+  const u = random();
+  const first = identity.map((row) => plus(row, random(), 0.5));
+  const flat = identity.map((row, i) => plus(row, u, (-0.9 * u[i]) / dot(u, u))); // 0.1 along u
+  const maps = [first, flat, flat].map((a) => linearMap(a));
+  const { missing } = await solved(maps, random(), { tolerance: 1e-10 });
+  expect(missing).toBeLessThan(1e-9);
+});
+
+/** x -> A x, of row i of A output i. */
+function linearMap(a: readonly Vector[]): OwnMap {
+  const rounded = a.map((row) => Float32Array.from(row));
+  const weights = Float32Array.from(rounded.flatMap((row) => [...row]));
+  return {
+    map: rowMap('linear', a.length, (rows) =>
+      matmul(rows, upload(context, weights, [a.length, a.length]), { transposeB: true }),
+    ),
+    twin: (x) => Float64Array.from(rounded, (row) => row.reduce((sum, value, i) => sum + value * x[i], 0)),
+  };
+}
 
 /** The sign of det Dg by central differences. */
 function signOf(g: (x: Vector) => Vector, x: Vector): number {
