@@ -24,7 +24,7 @@ const config = parseConfig(
 );
 const WINDOW = config.contextLength;
 /** Windows of the text that is trained on: gradient descent takes all of them in each step. */
-const WINDOWS = 16;
+const WINDOWS = 8;
 const CHECKPOINTS = [0, 1, 10, 100, 400];
 const PROMPTS = 1000;
 /** Bytes before the token whose margin is measured. */
@@ -39,11 +39,11 @@ interface Run {
 
 const RUNS: readonly Run[] = [
   { name: 'GD', optimizer: { name: 'sgd' }, batch: WINDOWS, learningRate: 0.3 },
-  { name: 'SGD', optimizer: { name: 'sgd' }, batch: 4, learningRate: 0.3 },
+  { name: 'SGD', optimizer: { name: 'sgd' }, batch: 2, learningRate: 0.1 },
   {
     name: 'AdamW',
     optimizer: { name: 'adamw', betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0.1 },
-    batch: 4,
+    batch: 2,
     learningRate: 2e-3,
   },
 ];
@@ -91,8 +91,10 @@ async function trainings(context: Context, prompts: readonly NumberedPrompt[], m
     const trainer = createTrainer(model, plan);
     for (let step = 0; ; step++) {
       if (CHECKPOINTS.includes(step) && (step > 0 || rows.length === 0)) {
-        const loss = await trainer.evaluate(heldOut);
-        rows.push([step > 0 ? name : 'none', `${step}`, loss!.toFixed(3), ...(await measured(model, prompts))]);
+        const losses = [await trainer.evaluate(all), await trainer.evaluate(heldOut)];
+        const [trained, unseen] = losses.map((loss) => loss!.toFixed(3));
+        rows.push([step > 0 ? name : 'none', `${step}`, trained, unseen, ...(await measured(model, prompts))]);
+        console.error(rows.at(-1)!.join(' | ')); // the table comes when all is done
       }
       if (step >= Math.min(most, Math.max(...CHECKPOINTS))) break;
       const windows = batch === WINDOWS ? all : batchOf(train, plan, step);
@@ -102,11 +104,14 @@ async function trainings(context: Context, prompts: readonly NumberedPrompt[], m
     trainer.dispose();
     model.dispose();
   }
+  const plans = RUNS.map(({ name, batch, learningRate }) => `${name} ${batch} a step at rate ${learningRate}`);
+  console.log(`Trained on ${WINDOWS} windows of ${WINDOW} bytes: ${plans.join(', ')}.\n`);
   console.log(
     table(
       [
         'optimiser',
         'steps',
+        'loss on its text',
         'held-out loss',
         'pairs below 1e-6, by layer',
         'least distance, by layer',

@@ -43,26 +43,24 @@ const FIRST_BITS: u32 = 348u;
 const RECHECK = 8.0;
 const HIGHEST = 3.402823e+38;
 
-struct Square {
-  value: f32,
-  // The least and the largest it can truly be.
-  least: f32,
-  most: f32,
+// The screened square, and how far off it may be.
+fn screen(row: u32, column: u32) -> vec2f {
+  let squares = squares_a[row] + squares_b[column];
+  return vec2f(squares - 2.0 * dots[row * params.columns + column], params.error * squares);
 }
 
-fn square_of(row: u32, column: u32) -> Square {
-  let squares = squares_a[row] + squares_b[column];
-  let screened = squares - 2.0 * dots[row * params.columns + column];
-  let error = params.error * squares;
-  if (screened >= RECHECK * error) {
-    return Square(screened, screened - error, screened + error);
-  }
+fn is_near(screened: vec2f) -> bool {
+  return screened.x < RECHECK * screened.y;
+}
+
+// The sum of squared differences, and how far off it may be.
+fn recheck(row: u32, column: u32) -> vec2f {
   var sum = 0.0;
   for (var i = 0u; i < params.width; i++) {
     let difference = a[row * params.width + i] - b[column * params.width + i];
     sum += difference * difference;
   }
-  return Square(sum, sum - params.relative * sum, sum + params.relative * sum);
+  return vec2f(sum, params.relative * sum);
 }
 
 fn bin_of(square: f32) -> u32 {
@@ -82,13 +80,30 @@ fn direct(@builtin(global_invocation_id) id: vec3u) {
   var least = HIGHEST;
   var surely = 0.0;
   var possibly = 0.0;
+  var near = 0.0;
   let own = params.first_row + row + 1u;
-  for (var column = max(own, params.first_column) - params.first_column; column < params.columns; column++) {
-    let square = square_of(row, column);
-    least = min(least, square.least);
-    surely += select(0.0, 1.0, square.most < params.below);
-    possibly += select(0.0, 1.0, square.least < params.below);
-    histogram[row * BINS + bin_of(square.value)] += 1.0;
+  let first = max(own, params.first_column) - params.first_column;
+  // Without branches: near pairs are left to a loop of their own, which few rows need.
+  for (var column = first; column < params.columns; column++) {
+    let square = screen(row, column);
+    let far = select(1.0, 0.0, is_near(square));
+    near += 1.0 - far;
+    least = min(least, select(HIGHEST, square.x - square.y, far > 0.0));
+    surely += select(0.0, far, square.x + square.y < params.below);
+    possibly += select(0.0, far, square.x - square.y < params.below);
+    histogram[row * BINS + bin_of(square.x)] += far;
+  }
+  if (near > 0.0) {
+    for (var column = first; column < params.columns; column++) {
+      if (!is_near(screen(row, column))) {
+        continue;
+      }
+      let square = recheck(row, column);
+      least = min(least, square.x - square.y);
+      surely += select(0.0, 1.0, square.x + square.y < params.below);
+      possibly += select(0.0, 1.0, square.x - square.y < params.below);
+      histogram[row * BINS + bin_of(square.x)] += 1.0;
+    }
   }
   summary[3u * row] = least;
   summary[3u * row + 1u] = surely;
@@ -122,15 +137,18 @@ fn shared_rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
     let own = params.first_row + row + 1u;
     let first = max(own, params.first_column) - params.first_column;
     for (var column = first + thread; column < params.columns; column += THREADS) {
-      let square = square_of(row, column);
-      atomicMin(&leasts[i], bitcast<u32>(max(square.least, 0.0)));
-      if (square.least < params.below) {
+      var square = screen(row, column);
+      if (is_near(square)) {
+        square = recheck(row, column);
+      }
+      atomicMin(&leasts[i], bitcast<u32>(max(square.x - square.y, 0.0)));
+      if (square.x - square.y < params.below) {
         atomicAdd(&possiblies[i], 1u);
       }
-      if (square.most < params.below) {
+      if (square.x + square.y < params.below) {
         atomicAdd(&surelies[i], 1u);
       }
-      atomicAdd(&counts[bin_of(square.value)], 1u);
+      atomicAdd(&counts[bin_of(square.x)], 1u);
     }
   }
   workgroupBarrier();

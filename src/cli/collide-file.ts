@@ -53,6 +53,9 @@ function flawOf(value: unknown): string | undefined {
   const expected = test.layers.length * test.precisions.length;
   if (!isArrayOf(layers, isLayer) || layers.length !== expected) return 'layers';
   if (shard !== undefined && !layers.every((layer) => isObject(layer) && isSquares(layer.squares))) return 'squares';
+  const { exhaustive, causes } = value;
+  if (exhaustive !== undefined && !isArrayOf(exhaustive, isContinuation)) return 'exhaustive';
+  if (causes !== undefined && !isArrayOf(causes, (one) => isObject(one) && isText(one.what))) return 'causes';
   return undefined;
 }
 
@@ -73,5 +76,12 @@ const isPair = (value: unknown): boolean =>
 
 const isBin = (value: unknown): boolean =>
   isObject(value) && isCount(value.bin) && isNumber(value.from) && isCount(value.count);
+
+const isContinuation = (value: unknown): boolean =>
+  isObject(value) &&
+  [value.layer, value.line, value.continuations].every(isCount) &&
+  [value.distance, value.relative].every(isNumber) &&
+  isArrayOf(value.tokens, isCount) &&
+  value.tokens.length === 2;
 
 const isSquares = (value: unknown): boolean => isObject(value) && Object.values(value).every(isNumber);

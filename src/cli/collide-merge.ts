@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { InputError } from '../errors.ts';
+import { collisionsIn } from '../injectivity/report-words.ts';
 import { type CollisionResult, mergeResults } from '../injectivity/result.ts';
 import { readCollisions, writeCollisions } from './collide-file.ts';
-import { collisionsIn, showCollisions } from './collide-view.ts';
+import { showCollisions } from './collide-view.ts';
 import { addMerge, type MergeOptions } from './merge-command.ts';
 import { checkOutputs } from './output.ts';
 import { EXIT } from './session.ts';

@@ -1,6 +1,7 @@
 import { type Cause, explainCollision } from '../injectivity/causes.ts';
 import type { CollisionCost } from '../injectivity/collide.ts';
 import type { PromptSet } from '../injectivity/prompt-set.ts';
+import { boundOf, boundText, collisionsIn } from '../injectivity/report-words.ts';
 import type { CollisionResult, ResultLayer } from '../injectivity/result.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { columns, paint, print } from './terminal.ts';
@@ -37,10 +38,6 @@ export function showCollisions(result: CollisionResult, view: CollisionView): vo
   showSummary(result, view);
 }
 
-/** Pairs below the bound. */
-export const collisionsIn = ({ below }: Pick<ResultLayer, 'below'>): number =>
-  Object.values(below).reduce((sum, pairs) => sum + pairs, 0);
-
 function row(layer: ResultLayer, hasPrecisions: boolean): string {
   const { closest, minimum, rms, precision } = layer;
   const collisions = collisionsIn(layer);
@@ -71,17 +68,16 @@ function showClosest({ layers }: CollisionResult, { model, set }: CollisionView)
 }
 
 /** Where prompts collide: the causes that imply one of the closest collisions; where none does, all there are. */
-function showCauses({ causes: known = [], layers }: CollisionResult, { set, causes = [] }: CollisionView): void {
-  const collisions = layers.flatMap(({ layer, closest, below }) => {
-    const bound = Math.max(...Object.keys(below).map(Number));
-    return closest.filter(({ distance }) => distance < bound).map(({ ranks }) => ({ layer, ranks }));
-  });
+function showCauses(result: CollisionResult, { set, causes = [] }: CollisionView): void {
+  const collisions = result.layers.flatMap(({ layer, closest }) =>
+    closest.filter(({ distance }) => distance < boundOf(result)).map(({ ranks }) => ({ layer, ranks })),
+  );
   if (collisions.length === 0) return;
   const idsOf = (rank: number) => set!.prompts[rank].ids;
   const telling = new Set(
     collisions.flatMap(({ layer, ranks: [a, b] }) => (set ? explainCollision(causes, idsOf(a), idsOf(b), layer) : [])),
   );
-  const shown = telling.size > 0 ? [...telling] : known;
+  const shown = telling.size > 0 ? [...telling] : (result.causes ?? []);
   print();
   if (shown.length === 0) print('  Nothing was found in the weights that explains the collisions.');
   for (const { what } of shown) print(wrap(`${paint('red', 'cause:')} ${printable(what)}`, columns(), '  '));
@@ -103,12 +99,11 @@ function showContinuations({ exhaustive }: CollisionResult, { model }: Collision
 
 function showSummary(result: CollisionResult, { model, cost }: CollisionView): void {
   const { prompts, duplicates, skipped, layers, shard } = result;
-  const [bound] = Object.keys(layers[0]?.below ?? {});
   const pairs = layers.reduce((sum, layer) => sum + layer.pairs, 0);
   const part = shard ? ` (shard ${shard.index}/${shard.count})` : '';
   const of = model ? ` of ${printable(model.name)}` : '';
   const lines = [
-    `${counted(prompts, 'distinct prompt')} (${counted(duplicates.length, 'duplicate')}, ${count(skipped.length)} skipped), ${counted(pairs, 'pair')}${part}${of}; a collision is a distance below ${bound}.`,
+    `${counted(prompts, 'distinct prompt')} (${counted(duplicates.length, 'duplicate')}, ${count(skipped.length)} skipped), ${counted(pairs, 'pair')}${part}${of}; a collision is a distance below ${boundText(result)}.`,
   ];
   if (skipped.length > 0) lines.push(`Skipped, first: line ${skipped[0].line}: ${printable(skipped[0].reason)}`);
   if (cost && model) {

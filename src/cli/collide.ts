@@ -8,6 +8,7 @@ import { continueClosest } from '../injectivity/exhaustive.ts';
 import { checkTestedLayers } from '../injectivity/last-states.ts';
 import { type PromptSet, promptSet } from '../injectivity/prompt-set.ts';
 import { PRECISIONS, type Precision } from '../injectivity/quantise.ts';
+import { collisionsIn } from '../injectivity/report-words.ts';
 import { type CollisionResult, resultOf } from '../injectivity/result.ts';
 import { type FolderStore, folderStore } from '../injectivity/store.node.ts';
 import type { Shard } from '../injectivity/tiles.ts';
@@ -15,7 +16,7 @@ import { type LoadedModel, type ModelFiles, requireTokenizer } from '../model/lo
 import { writeCollisions } from './collide-file.ts';
 import { addCollideMerge } from './collide-merge.ts';
 import { writeCollisionReport } from './collide-report.ts';
-import { collisionsIn, showCollisions } from './collide-view.ts';
+import { showCollisions } from './collide-view.ts';
 import { shardOption } from './inputs.ts';
 import { type Line, type Lines, readLines } from './lines.ts';
 import { decimal, type Layers, layerList, type SharedOptions, sharedOptions, wholeNumber } from './options.ts';

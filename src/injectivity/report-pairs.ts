@@ -2,7 +2,7 @@
 
 import { oneLine } from '../probe/report-words.ts';
 import { type Content, type Markup, markup } from '../report/markup.ts';
-import { cut, number } from '../report/text.ts';
+import { number } from '../report/text.ts';
 import { differences, type Stretch } from './differences.ts';
 import type { Told } from './report-words.ts';
 import type { ResultPair } from './result.ts';
@@ -28,7 +28,7 @@ const DIFFERENT = 200;
 const MOST_STRETCHES = 25;
 
 /**
- * Pairs, the closest first, with what differs between their texts marked.
+ * Pairs, the closest first; of texts that are alike, what differs is marked.
  * @param causesOf What makes a pair collide; asked where one does.
  */
 export function pairList(
@@ -40,11 +40,12 @@ export function pairList(
   const items = pairs.slice(0, MOST_SHOWN).map((pair) => {
     const { a, b, distance, relative } = pair;
     const isCollision = distance < bound;
-    const told = isCollision ? (causesOf?.(pair) ?? []) : [];
+    const told = isCollision ? causesOf?.(pair) : undefined;
     const head = markup`<b>${number(distance)}</b> apart, ${number(relative)} of the RMS length`;
     const badge = isCollision ? markup` <b class="bad-text">collision</b>` : '';
-    const why = told.map(({ what }) => markup`<p>${what}</p>`);
-    return markup`<li><p>${head}${badge}</p>${why}${sideBySide([a, b], [texts(a), texts(b)])}</li>\n`;
+    const why = told?.map(({ what }) => markup`<p class="soft">${what}</p>`);
+    const unexplained = told?.length === 0 ? markup`<p class="soft">Nothing found in the weights explains it.</p>` : '';
+    return markup`<li><p>${head}${badge}</p>${why}${unexplained}${sideBySide([a, b], [texts(a), texts(b)])}</li>\n`;
   });
   return items.length > 0 ? markup`<ol class="pairs">\n${items}</ol>\n` : markup`<p>There is no pair.</p>\n`;
 }
@@ -52,18 +53,40 @@ export function pairList(
 function sideBySide([a, b]: readonly [number, number], [own, other]: readonly (string | undefined)[]): Markup {
   if (own === undefined || other === undefined) return markup`<p>Lines ${a} and ${b}.</p>`;
   const [first, second] = differences(own, other);
+  const isAlike = commonShare(first) >= ALIKE && commonShare(second) >= ALIKE;
   const side = (line: number, stretches: readonly Stretch[]) => {
     const more = stretches.length > MOST_STRETCHES ? '…' : '';
-    const text = [stretches.slice(0, MOST_STRETCHES).map(shown), more];
+    const text = [stretches.slice(0, MOST_STRETCHES).map((stretch) => shown(stretch, isAlike)), more];
     return markup`<div class="said"><span class="soft">line ${line}</span><bdi translate="no">${text}</bdi></div>`;
   };
   return markup`<div class="pair">${side(a, first)}${side(b, second)}</div>`;
 }
 
-const shown = ({ text, isCommon }: Stretch): Markup =>
-  isCommon
-    ? markup`<span class="same">${oneLine(endOf(text, COMMON))}</span>`
-    : markup`<mark>${oneLine(cut(text, DIFFERENT))}</mark>`;
+/** Share of a text that another has, too, above which the rest is marked: marks all over would point out nothing. */
+const ALIKE = 0.3;
+
+function commonShare(stretches: readonly Stretch[]): number {
+  const length = (of: readonly Stretch[]) => of.reduce((sum, { text }) => sum + text.length, 0);
+  return length(stretches.filter(({ isCommon }) => isCommon)) / Math.max(length(stretches), 1);
+}
+
+function shown({ text, isCommon }: Stretch, isMarked: boolean): Content {
+  if (isCommon) return markup`<span class="same">${oneLine(endOf(text, COMMON))}</span>`;
+  if (!isMarked) return oneLine(endsOf(text, DIFFERENT));
+  const blank = blankOf(text);
+  return [text.slice(0, blank), markup`<mark>${oneLine(endsOf(text.slice(blank), DIFFERENT))}</mark>`];
+}
+
+/** A single blank before a word is not what differs. */
+const blankOf = (text: string): number => (/^ \S/.test(text) ? 1 : 0);
+
+/** Both ends of a text, with an ellipsis between them where it is cut. */
+function endsOf(text: string, characters: number): string {
+  const all = Array.from(text);
+  if (all.length <= characters) return text;
+  const half = Math.floor(characters / 2);
+  return `${all.slice(0, half).join('')} … ${all.slice(-half).join('')}`;
+}
 
 /** The end of a text, with an ellipsis before it where it is cut. */
 export function endOf(text: string, characters: number): string {

@@ -19,19 +19,24 @@ export const PLOT_STYLE = `
 .small .plot{max-width:24rem}
 `;
 
-/** The least distance by layer, in itself and relative to the states, a line for each precision. */
-export function minimumPlots(result: CollisionResult): Markup {
+/** The least distance by layer, in itself and relative to the states, a line for each precision; of many layers. */
+export function minimumPlots(result: CollisionResult): Content {
   const stored = storedOf(result);
   const [{ layers }] = stored;
-  const series = (of: (layer: ResultLayer) => number | undefined): Series[] =>
+  const bound = boundOf(result);
+  const positive = result.layers.flatMap(({ minimum = 0 }) => (minimum > 0 ? [minimum] : []));
+  if (positive.length === 0 || layers.length < 2) return [];
+  // A logarithmic axis has no 0: such points lie hollow below all others.
+  const zero = Math.min(bound, ...positive) / 10;
+  const series = (of: (layer: ResultLayer) => number | undefined, atZero?: number): Series[] =>
     stored.map((own) => ({
       name: own.precision === 'f32' ? 'f32, as computed' : own.precision,
       points: own.layers.map((layer) => {
-        const y = of(layer);
-        return { x: layer.layer, y, label: y === undefined ? undefined : `layer ${layer.layer}: ${significant(y)}` };
+        const value = of(layer);
+        const label = value === undefined ? undefined : `layer ${layer.layer}: ${significant(value)}`;
+        return { x: layer.layer, y: value === 0 ? atZero : value, label, open: value === 0 };
       }),
     }));
-  const bound = boundOf(result);
   const absolute = linePlot({
     title: `Least distance of two prompts by layer, and the bound of ${boundText(result)}`,
     x: { label: 'layer' },
@@ -44,20 +49,21 @@ export function minimumPlots(result: CollisionResult): Markup {
         dashed: true,
         muted: true,
       },
-      ...series(({ minimum }) => minimum),
+      ...series(({ minimum }) => minimum, zero),
     ],
   });
   const relative = linePlot({
     title: 'Least distance relative to the length of states, by layer',
     x: { label: 'layer' },
     y: { label: 'of the RMS length', log: true },
-    series: series(({ closest: [nearest] }) => nearest?.relative),
+    series: series(({ closest: [nearest] }) => nearest?.relative).filter(({ points }) =>
+      points.some(({ y }) => y !== undefined),
+    ),
   });
   const isZero = result.layers.some(({ minimum }) => minimum === 0);
-  const zero = isZero ? ' A distance of 0 is drawn at the bottom.' : '';
   return markup`<div class="pair">
-${figure(absolute, `The least of all pairs of each layer.${zero}`)}
-${figure(relative, 'The same, as a share of the RMS length of the states of that layer.')}</div>
+${figure(absolute, `The least of all pairs of each layer.${isZero ? ' Hollow, at the bottom: a distance of 0.' : ''}`)}
+${figure(relative, `The same as a share of the RMS length of the states there${isZero ? ', where it is not 0' : ''}.`)}</div>
 `;
 }
 
@@ -118,7 +124,7 @@ function histogram(layer: number, bars: readonly Bin[], xs: readonly number[], y
       title: `Pairs by distance at layer ${layer}`,
       x: { label: 'distance', log: true },
       y: { label: `layer ${layer}: pairs`, log: true },
-      width: 320,
+      width: 350,
       height: 200,
     },
     xs,
@@ -145,15 +151,13 @@ function evenly<T>(list: readonly T[], most: number): T[] {
 const MOST_LINES = 5;
 
 /**
- * Margins by layer, beside the paper's, and by depth.
+ * Margins by layer, beside the paper's, and by depth: what there is more than one of.
  * @param lines Line of each prefix, where it has one.
  */
 export function marginPlots(found: readonly PrefixMargins[], lines: readonly (number | undefined)[]): Markup {
   const depths = new Set(found.map(({ depth }) => depth));
-  const byDepth = depths.size > 1 ? depthFigure(found) : '';
   return markup`<div class="pair">
-${layerFigure(found, lines)}
-${byDepth}</div>
+${layersOf(found).length > 1 ? layerFigure(found, lines) : ''}${depths.size > 1 ? depthFigure(found) : ''}</div>
 `;
 }
 

@@ -51,19 +51,24 @@ export function collisionTable(result: CollisionResult): Markup {
 
 /** What was compared and found, beside what the paper compared and found. */
 export function publishedTable(result: CollisionResult, model: string): Content {
-  const [{ layers, collisions }] = storedOf(result);
+  const [{ layers, collisions, precision }] = storedOf(result);
   const { exhaustive = [], prompts } = result;
   const published = PUBLISHED_COLLISIONS;
   const [first] = exhaustive;
   const each = exhaustive.filter(({ layer }) => layer === first?.layer).length;
   const near = exhaustive.filter(({ distance }) => distance < boundOf(result)).length;
+  const across = layers.length > 1 ? ' over all layers' : '';
+  const found = [
+    collisions === 0 ? 'none' : `${count(collisions)}${across}`,
+    precision === 'f32' ? '' : `, in ${precision}`,
+  ].join('');
   const rows: readonly (readonly [string, Content, Content])[] = [
     ['models', model, published.models],
     ['distinct prompts', count(prompts), published.prompts],
     ['layers', layerNames(layers.map(({ layer }) => layer)).replace(/^layers? /, ''), published.layers],
     ['pairs of a layer', count(layers[0]?.pairs ?? 0), published.pairs],
     ['collision: distance below', boundText(result), tickText(published.bound)],
-    ['collisions', collisions === 0 ? 'none' : count(collisions), published.found],
+    ['collisions', found, published.found],
     [
       'continued',
       first ? `${counted(each, 'close prompt')} of each layer by ${counted(first.continuations, 'token')}` : 'no',
@@ -88,10 +93,7 @@ export function precisionTable(result: CollisionResult): Markup {
   const stored = [first, ...others];
   const rows = first.layers.map(({ layer }): Row => {
     const own = stored.map(({ layers }) => layers.find((one) => one.layer === layer));
-    return {
-      kind: own.some((one) => one && collisionsIn(one) > 0) ? 'warn' : undefined,
-      cells: [layer, ...own.map((one) => one && storedCell(one))],
-    };
+    return { cells: [layer, ...own.map((one) => one && storedCell(one))] };
   });
   return table(
     `Least distance, and how many pairs are nearer than ${boundText(result)}`,
@@ -128,7 +130,9 @@ export function continuationTable(
         number(relative),
         nearestTokens(tokens, token),
         line,
-        text === undefined ? undefined : markup`<bdi translate="no">${oneLine(endOf(text, PROMPT_END))}</bdi>`,
+        text === undefined
+          ? undefined
+          : markup`<bdi class="together" translate="no">${oneLine(endOf(text, PROMPT_END))}</bdi>`,
       ],
     };
   });
@@ -186,7 +190,11 @@ export function leftOut({ duplicates, skipped }: CollisionResult): Content {
     return `${items.slice(0, MOST_NAMED).join(', ')}${more > 0 ? ` and ${count(more)} more` : ''}`;
   };
   const byReason = new Map<string, string[]>();
-  for (const { line, reason } of skipped) byReason.set(reason, [...(byReason.get(reason) ?? []), String(line)]);
+  for (const { line, reason } of skipped) {
+    const alike = byReason.get(reason);
+    if (alike) alike.push(String(line));
+    else byReason.set(reason, [String(line)]);
+  }
   const reasons = Array.from(byReason, ([reason, lines]) => {
     const noun = lines.length === 1 ? 'Line' : 'Lines';
     return markup`<li>${oneLine(cut(reason, 200))} ${noun} ${named(lines)}.</li>\n`;
@@ -230,12 +238,12 @@ export function marginTable(found: readonly NamedMargins[], token: TokenText, is
         number(sorted[sorted.length >> 1].margin.distance),
         ...(isPublished ? [number(PUBLISHED_MARGINS[layer - 1])] : []),
         nearestTokens(margin.tokens, token),
-        name,
+        markup`<span class="together">${name}</span>`,
       ],
     };
   });
   return table(
-    'The least margin of each layer; relative: of the RMS length of the states',
+    'The least margin of each layer, and half of it, the noise that is survived; relative: of the RMS length of the states',
     [
       figures('layer'),
       figures('least margin'),
@@ -254,8 +262,8 @@ export function marginTable(found: readonly NamedMargins[], token: TokenText, is
 export function depthTable(found: readonly NamedMargins[]): Markup {
   const layers = found[0]?.layers ?? [];
   return table(
-    'Margins behind each prefix',
-    [{ title: 'prefix' }, ...layers.map(({ layer }) => figures(`layer ${layer}`))],
+    'Margin by layer',
+    [{ title: 'prefix' }, ...layers.map(({ layer }) => figures(String(layer)))],
     found.map(({ name, layers }): Row => {
       const isEqual = layers.some(({ distance }) => distance === 0);
       const together = markup`<span class="together">${name}</span>`;
@@ -270,7 +278,7 @@ export function depthTable(found: readonly NamedMargins[]): Markup {
 /** The margins behind one prefix, with the two nearest tokens of each. */
 export function nearestTable(margins: readonly Margin[], token: TokenText): Markup {
   return table(
-    'The nearest two tokens',
+    'By layer',
     [figures('layer'), figures('margin'), figures('relative'), { title: 'nearest two tokens' }],
     margins.map(
       ({ layer, distance, relative, tokens }): Row => ({

@@ -73,8 +73,8 @@ function foundText(result: CollisionResult): string {
   if (collisions === 0) return `none is nearer than ${boundText(result)}${stored}`;
   const where = layers.filter((layer) => collisionsIn(layer) > 0).map(({ layer }) => layer);
   const most = layers.map(collisionsIn).reduce((a, b) => Math.max(a, b));
-  const number =
-    where.length === 1 ? `${count(most)} ${most === 1 ? 'is' : 'are'}` : `up to ${count(most)} a layer are`;
+  const [upTo, each] = where.length === 1 ? ['', ''] : ['up to ', ' at a layer'];
+  const number = most === 1 ? `one${each} is` : `${upTo}${count(most)}${each} are`;
   return `${number} nearer than ${boundText(result)}${stored}, at ${layerNames(where)}`;
 }
 

@@ -43,7 +43,7 @@ export interface CollisionReportRun extends ReportRun {
   /** The text of a prompt by its line; undefined where it is not at hand. */
   readonly texts?: TextOfLine;
   readonly cost?: CollisionCost;
-  /** What was found in the weights that makes prompts collide, or may. */
+  /** What was found in the weights that makes prompts collide, or may; default what the result says. */
   readonly causes?: readonly Told[];
   /** What of it makes one pair collide at a layer; nothing where nothing found explains it. */
   readonly causesOf?: (pair: ResultPair, layer: number) => readonly Told[];
@@ -95,19 +95,25 @@ ${causeList(result, run)}${rest}<p class="soft">${left}</p>
 }
 
 /** What makes the kept pairs collide, or what was found in the weights where none do, or none is explained. */
-function causeList(result: CollisionResult, { causes = [], causesOf }: CollisionReportRun): Content {
+function causeList(result: CollisionResult, { causes = result.causes ?? [], causesOf }: CollisionReportRun): Content {
   const [{ layers, collisions }] = storedOf(result);
   const bound = boundOf(result);
   const colliding = layers.flatMap(({ layer, closest }) =>
     closest.filter(({ distance }) => distance < bound).map((pair) => ({ layer, pair })),
   );
-  const told = new Set(colliding.flatMap(({ layer, pair }) => causesOf?.(pair, layer) ?? []).map(({ what }) => what));
+  const reasons = colliding.map(({ layer, pair }) => causesOf?.(pair, layer) ?? []);
+  const told = [...new Set(reasons.flat().map(({ what }) => what))];
   const list = (head: string, items: readonly string[]) =>
     markup`<p>${head}</p>\n<ul>${items.map((what) => markup`<li>${what}</li>\n`)}</ul>\n`;
-  if (told.size > 0) return list('The cause:', [...told]);
+  if (told.length > 0) {
+    const rest = reasons.some((own) => own.length === 0)
+      ? ['Of some pairs nothing found in the weights is the cause.']
+      : [];
+    return list('The cause:', [...told, ...rest]);
+  }
   if (causes.length > 0) {
     const found =
-      collisions > 0 ? 'Found in the weights:' : 'Found in the weights, though no two of these prompts meet in it:';
+      collisions > 0 ? 'Found in the weights:' : 'Found in the weights, though no two of these prompts collide:';
     return list(
       found,
       causes.map(({ what }) => what),
@@ -124,8 +130,9 @@ function closestPairs(layers: readonly ResultLayer[], result: CollisionResult, r
   const others = ranked
     .filter((layer) => layer !== nearest)
     .map((layer) => fold(`Layer ${layer.layer}: from ${significant(layer.closest[0].distance)}`, list(layer)));
-  const which = ranked.length > 1 ? ', where the nearest two are nearest relative to the length of states' : '';
-  const marked = run.texts ? ' What differs is marked; what both begin or end with is grey.' : '';
+  const which =
+    ranked.length > 1 ? ', where the nearest two are nearest of all relative to the length of the states' : '';
+  const marked = run.texts ? ' Where two are alike, what differs is marked.' : '';
   return markup`<p>Layer ${nearest.layer}${which}.${marked}</p>
 ${list(nearest)}${others}`;
 }
@@ -181,7 +188,7 @@ ${continuationTable('The nearest two continuations of each layer', nearest, view
 
 function method(result: CollisionResult, cost: CollisionCost | undefined): Content {
   return markup`<p>A prompt's state is the residual stream behind its last token, computed in f32 on the adapter. There
-the distances of all pairs are screened as |a|² + |b|² − 2 a·b, with a bound on what rounding can have done to them that
+the distances of all pairs are screened as |a|² + |b|² − 2 a·b, near ones as sums of squared differences, with a bound on what rounding can have done to them that
 holds in any order of summation. Every row of pairs that may hold one of the closest, or one that the bound cannot place
 on either side of ${boundText(result)}, is compared again as differences in float64. So minima, closest pairs and counts
 of collisions are those of the f32 states, with nothing missed; a pair on the edge between two steps of a histogram may
@@ -255,7 +262,7 @@ const leastOf = ({ layers }: PrefixMargins) => layers.reduce((a, b) => (b.distan
 
 function marginSummary(found: readonly NamedMargins[], { token, compared, vocabularySize }: MarginReportRun): Content {
   const narrowest = found.reduce((a, b) => (leastOf(b).distance < leastOf(a).distance ? b : a));
-  const { distance, relative, layer, tokens } = leastOf(narrowest);
+  const { distance, layer, tokens } = leastOf(narrowest);
   const all = compared === vocabularySize ? `all ${counted(compared, 'token')}` : `${counted(compared, 'token')} drawn`;
   const layers = layerNames(found[0].layers.map((one) => one.layer));
   const where = `behind ${prefixesText(found.length)}, at ${layers}, over all pairs of ${all}`;
@@ -269,11 +276,18 @@ function marginSummary(found: readonly NamedMargins[], { token, compared, vocabu
 ${narrowest.name}: measured ${where}.</p>
 ${sampled}`;
   }
-  return markup`<p class="verdict">The least margin is <b>${significant(distance)}</b>: at layer ${layer},
+  return markup`<p class="verdict">The least margin is <strong>${significant(distance)}</strong>: at layer ${layer},
 ${narrowest.name}, between ${names}.</p>
-<p>Measured ${where}. Noise shorter than half of it, ${significant(distance / 2)} or ${significant(relative / 2)} of the RMS
-length of a state, leaves the nearest candidate the true one at every place measured.</p>
+<p>Measured ${where}. Noise shorter than half of the least margin, ${significant(distance / 2)}, leaves the nearest
+candidate the true one at every place measured. ${relativeText(found)}</p>
 ${sampled}`;
+}
+
+/** The least margin for the length of the states it is between. */
+function relativeText(found: readonly NamedMargins[]): string {
+  const all = found.flatMap(({ name, layers }) => layers.map(({ layer, relative }) => ({ name, layer, relative })));
+  const { name, layer, relative } = all.reduce((a, b) => (b.relative < a.relative ? b : a));
+  return `Relative to the RMS length of the states the least is ${significant(relative)}, at layer ${layer}, ${name}.`;
 }
 
 const MOST_CHARACTERS = 60;
@@ -281,14 +295,14 @@ const MOST_CHARACTERS = 60;
 function prefixTitle(one: NamedMargins, { ids }: ReportPrefix, { decode }: MarginReportRun): Content {
   const text = decode ? decode(ids) : ids.join(' ');
   const shown =
-    ids.length > 0 ? markup` <bdi class="soft" translate="no">${oneLine(endOf(text, MOST_CHARACTERS))}</bdi>` : '';
-  return [`${one.name}: ${significant(leastOf(one).distance)} at least`, shown];
+    ids.length > 0 ? markup`: <bdi class="soft" translate="no">${oneLine(endOf(text, MOST_CHARACTERS))}</bdi>` : '';
+  return [`${one.name}, least ${significant(leastOf(one).distance)}`, shown];
 }
 
 function meaning({ compared, vocabularySize }: MarginReportRun): Content {
-  const tokens = compared === vocabularySize ? 'of the vocabulary' : 'of those drawn';
+  const tokens = compared === vocabularySize ? 'tokens of the vocabulary' : 'the tokens drawn';
   return markup`<p>Behind a prefix p, the state at position t is a function F(v; p, t) of the token v there. The margin
-D(p, t) is the least |F(v) − F(v′)| over all pairs of tokens ${tokens}. If what was observed is off by less than D/2, the
+D(p, t) is the least |F(v) − F(v′)| over all pairs of ${tokens}. If what was observed is off by less than D/2, the
 true token is still the nearest of all. A margin of 0 would mean that two tokens cannot be told apart there.</p>
 <p>Of f32 states; all pairs are screened on the adapter with a bound on its rounding, and the nearest are compared in
 float64.</p>

@@ -37,8 +37,9 @@ const TOLERANCE = 5e-7;
 /** Sweeps by what Broyden's method learnt, if it solved every step: they cost one evaluation; then by derivatives. */
 const CHEAP_SWEEPS = 3;
 const DEAR_SWEEPS = 4;
-/** What GMRES may leave in all steps together, as a share of what is missing. */
+/** What GMRES may leave in all steps together, as a share of what is missing; less where a sweep has not gained. */
 const DEAR_TOLERANCE = 0.3;
+const TIGHTER = 0.1;
 
 /**
  * A preimage under all steps of a chain: one step after another from the last to the first, the preimage under one
@@ -67,18 +68,21 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
 
   let best = yield* judge(x);
   let refinements = 0;
+  let share = DEAR_TOLERANCE;
   const inverses = solved.flatMap(({ inverse }) => inverse ?? []);
   for (const { count, isDear } of [
     { count: inverses.length === solved.length ? CHEAP_SWEEPS : 0, isDear: false },
     { count: DEAR_SWEEPS, isDear: true },
   ]) {
     for (let i = 0; i < count && best.error > tolerance; i++) {
-      const dx = isDear ? yield* byDerivatives(best) : inverses.reduce((v, inverse) => inverse(v), best.missing);
+      const dx = isDear ? yield* byDerivatives(best, share) : inverses.reduce((v, inverse) => inverse(v), best.missing);
       const next = yield* judge(plus(best.x, dx));
       refinements++;
       const gained = next.error < 0.5 * best.error;
       if (next.error < best.error) best = next;
-      if (!gained) break;
+      if (gained) continue;
+      if (!isDear || next.exactResidual === undefined) break; // in f32 it may be rounding that is left
+      share *= TIGHTER;
     }
   }
   const { residual, exactResidual } = best;
@@ -96,16 +100,16 @@ export function* solveChain(chain: Chain, y: Vector, options: ChainOptions = {})
     return { x: at, states, missing, residual, exactResidual, error: exactResidual ?? residual };
   }
 
-  /** J^-1 missing, step by step from the last, by derivatives at the states. */
-  function* byDerivatives({ states, missing }: Judged): Search<Vector> {
-    // A step whose Jacobian is nearly singular makes dx long, and does not shrink what the step before it then leaves of
-    // dx: a small share of dx may be more than all that is missing. So what is left is measured by what is missing.
-    const rest = (DEAR_TOLERANCE * norm(missing)) / chain.steps.length;
+  /** J^-1 missing, step by step from the last, by derivatives at the states. @param share What may be left of missing. */
+  function* byDerivatives({ states, missing }: Judged, share: number): Search<Vector> {
     let dx = missing;
     for (let step = chain.steps.length - 1; step >= 0; step--) {
+      // What is left in a step goes through those behind it. Their inverses may make dx long, along directions that they
+      // shrink; what is left lies along others, so a small share of dx may be more than all that is missing.
+      const most = (share * Math.min(norm(missing), norm(dx))) / chain.steps.length;
       yield* ask({ kind: 'linearize', step, x: states[step] });
       dx = yield* gmres((tangent) => ask({ kind: 'jvp', tangent }), dx, {
-        tolerance: rest / norm(dx),
+        tolerance: most / norm(dx),
         iterations: dx.length, // products enough for any system
       });
     }

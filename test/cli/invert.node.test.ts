@@ -106,7 +106,22 @@ describe('a folder of records of odd lengths', () => {
     await Promise.all([0, 1, 2].map((i) => ok('invert', 'folder', ...shard(i), ...MODEL)));
     const shards = await Promise.all([0, 1, 2].map((i) => results(`shard.${i}.jsonl`)));
     const whole = ALL.map((_, i) => shards[i % 3][Math.floor(i / 3)]);
-    expect(whole.map(steady)).toEqual((await results('folder.jsonl')).map(steady));
+    const single = await results('folder.jsonl');
+    expect(whole.map(steady)).toEqual(single.map(steady));
+    const merged = await ok('invert', 'merge', 'shard.2.jsonl', 'shard.0.jsonl', 'shard.1.jsonl', '-o', 'merged.jsonl');
+    expect(merged).toBe('8 of 8 records exact, 99 tokens, from 3 files\n');
+    // Line by line what one run wrote, but for the time it took.
+    const timeless = ({ cost, ...line }: Record<string, object>) => ({ ...line, cost: { ...cost, seconds: 0 } });
+    expect((await results('merged.jsonl')).map(timeless)).toEqual(single.map(timeless));
+  });
+
+  test('a shard is gone on with by the same shard of the same files only', async () => {
+    const shard = (folder: string, i: number) =>
+      refused('invert', folder, '-o', 'shard.0.jsonl', '--shard', `${i}/3`, '--resume', ...MODEL);
+    expect(await shard('folder', 1)).toMatch(/shard.0.jsonl was begun with --shard 0\/3; this run has 1\/3/);
+    expect(await shard('folder/2.safetensors', 0)).toMatch(
+      /files of names and sizes with digest \w+; this run has \w+/,
+    );
   });
 
   test('one that is damaged, of another width or unreadable is reported in its place, the others go on', async () => {
