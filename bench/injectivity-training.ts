@@ -14,8 +14,8 @@ import { batchOf, evenWindows } from '../src/train/data.ts';
 import type { OptimizerOptions } from '../src/train/optimizer.ts';
 import { completePlan } from '../src/train/plan.ts';
 import { createTrainer } from '../src/train/trainer.ts';
+import { brokenModels } from '../test/support/broken-models.ts';
 import { describeRun, table } from './adapter.ts';
-import { brokenModels } from './broken-models.ts';
 
 /** A GPT-2 that reads bytes. */
 const config = parseConfig(

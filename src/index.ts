@@ -27,7 +27,13 @@ export { type LastStates, lastStates } from './injectivity/last-states.ts';
 export { type Margin, type MarginOptions, margins, type PrefixMargins } from './injectivity/margins.ts';
 export { type Line, type NumberedPrompt, type PromptSet, promptSet } from './injectivity/prompt-set.ts';
 export type { Precision } from './injectivity/quantise.ts';
-export { type CollisionReportRun, collisionReport, type MarginReportRun, marginReport } from './injectivity/report.ts';
+export {
+  type CollisionReportRun,
+  collisionReport,
+  type MarginReportRun,
+  marginReport,
+  type ReportPrefix,
+} from './injectivity/report.ts';
 export {
   type CollisionResult,
   type ExhaustiveResult,

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testContext } from '#context';
-import { brokenModels, edited, repeat, zero } from '../../bench/broken-models.ts';
 import type { Context } from '../../src/gpu/context.ts';
 import { type Cause, explainCollision, findCauses } from '../../src/injectivity/causes.ts';
 import { collide } from '../../src/injectivity/collide.ts';
 import { compareIds } from '../../src/injectivity/prompt-set.ts';
 import { parseConfig } from '../../src/model/config.ts';
 import { loadModel, type ModelFiles, modelFiles } from '../../src/model/load.ts';
+import { brokenModels, edited, repeat, zero } from '../support/broken-models.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
 
 let context: Context;

@@ -1,7 +1,7 @@
-import type { Checkpoint } from '../src/io/checkpoint.ts';
-import { type ModelConfig, parseConfig } from '../src/model/config.ts';
-import { initialCheckpoint } from '../src/model/initial.ts';
-import { type ModelFiles, modelFiles } from '../src/model/load.ts';
+import type { Checkpoint } from '../../src/io/checkpoint.ts';
+import { type ModelConfig, parseConfig } from '../../src/model/config.ts';
+import { initialCheckpoint } from '../../src/model/initial.ts';
+import { type ModelFiles, modelFiles } from '../../src/model/load.ts';
 
 /** Changes a parameter in place; `row(i)` is a view of one of its rows. */
 type Edit = (values: Float32Array, row: (i: number) => Float32Array) => void;
