@@ -9,11 +9,11 @@ import { checkTestedLayers } from '../injectivity/last-states.ts';
 import { type PromptSet, promptSet } from '../injectivity/prompt-set.ts';
 import { PRECISIONS, type Precision } from '../injectivity/quantise.ts';
 import { collisionsIn } from '../injectivity/report-words.ts';
-import { type CollisionResult, resultOf } from '../injectivity/result.ts';
-import { type FolderStore, folderStore } from '../injectivity/store.node.ts';
+import { type CollisionResult, resultOf, type TestIdentity } from '../injectivity/result.ts';
+import { type FolderStore, folderStore, type StoredJob } from '../injectivity/store.node.ts';
 import type { Shard } from '../injectivity/tiles.ts';
 import { type LoadedModel, type ModelFiles, requireTokenizer } from '../model/load.ts';
-import { writeCollisions } from './collide-file.ts';
+import { readCollisions, writeCollisions } from './collide-file.ts';
 import { addCollideMerge } from './collide-merge.ts';
 import { writeCollisionReport } from './collide-report.ts';
 import { showCollisions } from './collide-view.ts';
@@ -95,7 +95,7 @@ async function run(path: string, options: Options): Promise<number> {
   if (resume && force) throw new InputError('There are --resume and --force.', 'Give only one of them.');
   if (!(options.below > 0)) throw new InputError(`--below ${options.below} is no distance.`, 'Give one above 0.');
   const outputs = [output, options.report].filter((file) => file !== undefined);
-  await checkOutputs(outputs, [path], force);
+  await checkOutputs(outputs, [path], force || resume);
   if (output !== undefined) {
     const isBegun = await stat(`${output}.work`).catch(() => undefined);
     if (isBegun && !resume && !force) {
@@ -109,8 +109,15 @@ async function run(path: string, options: Options): Promise<number> {
   return withFiles(options, async (files) => {
     const set = promptsOf(files, lines);
     const layers = testedLayers(files, options.layers);
+    const job = await jobOf(files, set, layers, options);
+    const before = resume ? await finished(output!, job) : undefined;
+    if (before) {
+      if (options.json) printJson(before);
+      else showCollisions(before, { set, quiet: options.quiet ?? false });
+      return before.layers.every((layer) => collisionsIn(layer) === 0) ? EXIT.done : EXIT.negative;
+    }
     const work = (model: LoadedModel, signal: AbortSignal) =>
-      test({ model, files, set, lines: lines.kept }, { ...options, layers }, signal);
+      test({ model, files, set, lines: lines.kept, job }, options, signal);
     return withLoaded(options, files, (model) => interruptible((signal) => work(model, signal), 'go on'));
   });
 }
@@ -139,37 +146,62 @@ function digestOf({ prompts }: PromptSet): string {
   return hash.digest('hex').slice(0, 16);
 }
 
+async function jobOf(
+  files: ModelFiles,
+  set: PromptSet,
+  layers: readonly number[],
+  { precision: precisions, exhaustive = 1, closest, below, shard = { index: 0, count: 1 } }: Options,
+): Promise<StoredJob> {
+  const [model, prompts] = [await files.digest(), digestOf(set)];
+  // n prompts are in n - 1 pairs at the most.
+  return { model, prompts, layers, precisions, closest: Math.max(closest, exhaustive - 1), shard, below };
+}
+
+/**
+ * The result that an earlier run of a job has written; undefined where there is none.
+ * @throws InputError when the file holds another.
+ */
+async function finished(
+  path: string,
+  { shard, below: _, ...identity }: StoredJob,
+): Promise<CollisionResult | undefined> {
+  if (!(await stat(path).catch(() => undefined))) return undefined;
+  const result = await readCollisions(path);
+  const { index, count } = result.shard ?? { index: 0, count: 1 };
+  const isSame = Object.entries(identity).every(
+    ([key, value]) => JSON.stringify(result.test[key as keyof TestIdentity]) === JSON.stringify(value),
+  );
+  if (isSame && index === shard.index && count === shard.count) return result;
+  throw new InputError(`${path} is the result of another test.`, 'Choose another name, or overwrite it with --force.');
+}
+
 /** What is tested. */
 interface Subject {
   readonly model: LoadedModel;
   readonly files: ModelFiles;
   readonly set: PromptSet;
   readonly lines: readonly Line[];
+  readonly job: StoredJob;
 }
 
 async function test(
-  { model, files, set, lines }: Subject,
-  options: Options & { layers: readonly number[] },
+  { model, files, set, lines, job }: Subject,
+  { exhaustive, output, resume = false, ...options }: Options,
   signal: AbortSignal,
 ): Promise<number> {
-  const { layers, below, precision: precisions, exhaustive, shard = { index: 0, count: 1 }, output, resume } = options;
-  // n prompts are in n - 1 pairs at the most.
-  const closest = Math.max(options.closest, (exhaustive ?? 1) - 1);
-  const identity = { model: await model.digest(), prompts: digestOf(set), layers, precisions, closest };
-  const job = { ...identity, shard, below };
   const { width } = model.config;
-  const store = output === undefined ? undefined : await folderStore(`${output}.work`, job, width, resume ?? false);
+  const store = output === undefined ? undefined : await folderStore(`${output}.work`, job, width, resume);
   const progress = progressOf(isChatty(options));
   try {
     const ids = set.prompts.map((prompt) => prompt.ids);
     const collisions = await collide(model, ids, {
       ...job,
-      precisions,
       store,
       signal,
       nameOf: (prompt) => `line ${set.prompts[prompt].line}`,
       onProgress: progress.show,
     });
+    const { shard: _, below: __, ...identity } = job;
     let result = resultOf(collisions, set, identity);
     if (exhaustive !== undefined) {
       const continued = await gather(continueClosest(model, set, result.layers, exhaustive, { signal }), (one, done) =>

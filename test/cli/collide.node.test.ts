@@ -53,13 +53,13 @@ test('compares all pairs at every layer, and says what it left out', async () =>
     '-o',
     'all.json',
     '--exhaustive',
-    '2',
+    '1',
     '--report',
     'all.html',
   );
   expect(table).toMatch(/layer +minimum +relative +RMS length +collisions/);
   expect(table).toContain('90 distinct prompts (3 duplicates, 2 skipped), 8,010 pairs of model');
-  expect(table).toMatch(/layer 2: 2 prompts continued by 4,096 tokens: nearest/);
+  expect(table).toMatch(/layer 2: 1 prompt continued by 4,096 tokens: nearest/);
   const result = JSON.parse(await readFile(at('all.json'), 'utf8'));
   expect(result).toMatchObject({
     prompts: 90,
@@ -95,6 +95,9 @@ test('killed in the middle and resumed, writes the file of an unbroken run', asy
   expect(await refused(...other)).toMatch(/begun with prompts with digest/);
   await ok(...args, '-o', 'broken.json', '--resume');
   expect(await readFile(at('broken.json'), 'utf8')).toBe(await readFile(at('unbroken.json'), 'utf8'));
+  const again = await ok(...args, '-o', 'broken.json', '--resume'); // done already: shown, not run
+  expect(again).toMatch(/ 1 +\d/);
+  expect(await refused(...other)).toMatch(/result of another test/);
 });
 
 test('names the equal rows that make prompts collide, and exits with 1', async () => {
