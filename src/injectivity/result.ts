@@ -203,7 +203,7 @@ function checkParts(parts: readonly { readonly name: string; readonly result: Co
   const missing = Array.from({ length: count ?? 1 }, (_, i) => i).filter((i) => !seen.has(i));
   if (missing.length === 0) return;
   const some = missing.slice(0, 10).join(', ') + (missing.length > 10 ? ' ...' : '');
-  throw new InputError(`Of ${count ?? 1} shards these are missing: ${some}.`, cure);
+  throw new InputError(`Of ${count ?? 1} shards ${some} are missing.`, cure);
 }
 
 function sumOf(counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
