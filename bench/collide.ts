@@ -6,7 +6,6 @@ import { collide } from '../src/injectivity/collide.ts';
 import { exactDistance } from '../src/injectivity/compare.ts';
 import { lastStates } from '../src/injectivity/last-states.ts';
 import { promptSet } from '../src/injectivity/prompt-set.ts';
-import { memoryStore } from '../src/injectivity/store.ts';
 import { folderSource } from '../src/io/folder.node.ts';
 import { type LoadedModel, loadModel, openModel } from '../src/model/load.ts';
 import { matmul } from '../src/ops/matmul.ts';
@@ -14,6 +13,7 @@ import { pairDistances } from '../src/ops/pair-distances.ts';
 import { seededRandom } from '../src/reference/random.ts';
 import { significant } from '../src/report/text.ts';
 import { empty, upload } from '../src/tensor/tensor.ts';
+import { PLANTED_SIZES, plantedStore } from '../test/support/planted.ts';
 import { bestOf, describeRun, table } from './adapter.ts';
 
 /**
@@ -131,20 +131,10 @@ async function rate({ model, ids }: Subject): Promise<void> {
  */
 async function planted({ model, ids }: Subject): Promise<void> {
   const { width, layers: depth } = model.config;
-  const sizes = [0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3];
-  const store = memoryStore(ids.length, width);
-  const random = seededRandom(7);
-  async function write(layer: number, first: number, states: Float32Array): Promise<void> {
-    for (let row = 5; row < states.length / width; row += 5) {
-      const away = random.normal(width);
-      const size = sizes[(row / 5) % sizes.length];
-      for (let i = 0; i < width; i++) states[row * width + i] = states[(row - 3) * width + i] * (1 + size * away[i]);
-    }
-    await store.write(layer, first, states);
-  }
+  const store = plantedStore(ids.length, width);
   const kept = 500;
   const below = 1e-3;
-  const found = await collide(model, ids, { store: { ...store, write }, closest: kept, below });
+  const found = await collide(model, ids, { store, closest: kept, below });
   const rows: (string | number)[][] = [];
   for (const { layer, closest, below: near } of found.layers) {
     const states = await store.read(layer, 0, ids.length);
@@ -176,6 +166,6 @@ async function planted({ model, ids }: Subject): Promise<void> {
   ];
   console.log(table(heads, rows));
   console.log(
-    `\nplanted: every fifth state a copy of another, moved by ${sizes.join(', ')} of its size; ${depth} layers`,
+    `\nplanted: every fifth state a copy of another, moved by ${PLANTED_SIZES.join(', ')} of its size; ${depth} layers`,
   );
 }

@@ -25,7 +25,7 @@ export {
 export { continueClosest } from './injectivity/exhaustive.ts';
 export { type LastStates, lastStates } from './injectivity/last-states.ts';
 export { type Margin, type MarginOptions, margins, type PrefixMargins } from './injectivity/margins.ts';
-export { type Line, type NumberedPrompt, type PromptSet, promptSet } from './injectivity/prompt-set.ts';
+export { type NumberedPrompt, type PromptLine, type PromptSet, promptSet } from './injectivity/prompt-set.ts';
 export type { Precision } from './injectivity/quantise.ts';
 export {
   type CollisionReportRun,

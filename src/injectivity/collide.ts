@@ -1,11 +1,11 @@
 import { InputError } from '../errors.ts';
 import type { LanguageModel } from '../model/model.ts';
 import { closestPairs, type Pair } from './closest.ts';
-import { compareTiles, newTally, squaredNorm, type Tally } from './compare.ts';
+import { compareTiles, newTally, sumOfSquares, type Tally } from './compare.ts';
 import { checkTestedLayers, lastStates } from './last-states.ts';
 import { isScaled, type Precision, quantised } from './quantise.ts';
 import { type CollisionStore, memoryStore, type SavedTally } from './store.ts';
-import { type Group, groupsIn, groupsOf, type Shard, tilesOf } from './tiles.ts';
+import { type Group, groupsIn, groupsOf, type Shard, type Tile, tilesOf } from './tiles.ts';
 
 /** What is tested, and how. */
 export interface CollideOptions {
@@ -156,7 +156,7 @@ export async function collide(
       signal?.throwIfAborted();
     }
     await save();
-    squares.push(await squaresOf(tiles, groups, states, width));
+    squares.push(await squaresOf(tiles, states, width));
   }
   cost.pairsSeconds = (performance.now() - started) / 1000;
 
@@ -207,18 +207,14 @@ async function largestOf(
 
 /** Sums of squares of the groups on the diagonal: each group belongs to the shard that compares it with itself. */
 async function squaresOf(
-  tiles: readonly { row: number; column: number }[],
-  groups: readonly Group[],
+  tiles: readonly Tile[],
   states: (group: number) => Promise<Float32Array>,
   width: number,
 ): Promise<Record<number, number>> {
   const squares: Record<number, number> = {};
   for (const { row, column } of tiles) {
     if (row !== column) continue;
-    const values = await states(row);
-    let sum = 0;
-    for (let r = 0; r < groups[row].count; r++) sum += squaredNorm(values, r, width);
-    squares[row] = sum;
+    squares[row] = sumOfSquares(await states(row), width);
   }
   return squares;
 }

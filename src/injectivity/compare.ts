@@ -160,8 +160,15 @@ export function exactDistance(x: Float32Array, i: number, y: Float32Array, j: nu
   return Math.sqrt(sum);
 }
 
+/** The squared norms of all rows, summed in float64. */
+export function sumOfSquares(x: Float32Array, width: number): number {
+  let sum = 0;
+  for (let i = 0; i < x.length / width; i++) sum += squaredNorm(x, i, width);
+  return sum;
+}
+
 /** |x_i|^2 in float64. */
-export function squaredNorm(x: Float32Array, i: number, width: number): number {
+function squaredNorm(x: Float32Array, i: number, width: number): number {
   let sum = 0;
   for (let k = i * width; k < (i + 1) * width; k++) sum += x[k] ** 2;
   return sum;

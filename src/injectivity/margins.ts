@@ -2,8 +2,9 @@ import { InputError } from '../errors.ts';
 import { capture, type HookPoint } from '../model/hooks.ts';
 import { checkIds, checkTokens, countFrom, type LanguageModel } from '../model/model.ts';
 import { newPositionMap, type PositionMap } from '../model/position-map.ts';
+import { enterPrefix } from '../probe/prefix.ts';
 import { takeBytes } from '../tensor/tensor.ts';
-import { compareTiles, newTally, squaredNorm } from './compare.ts';
+import { compareTiles, newTally, sumOfSquares } from './compare.ts';
 import { checkTestedLayers } from './last-states.ts';
 import { groupsOf, tilesOf } from './tiles.ts';
 
@@ -95,11 +96,7 @@ async function candidateStates(
   const states = layers.map(() => new Float32Array(tokens.length * width));
   const map = newPositionMap(model, Math.max(...layers), { capacity: Math.max(prefix.length, 1) });
   try {
-    if (prefix.length > 0) {
-      const rows = model.embed(prefix, countFrom(0, prefix.length));
-      map.extend(rows, [{ slot: 0, count: prefix.length }]).dispose();
-      rows.dispose();
-    }
+    enterPrefix(model, map, prefix);
     for (let first = 0; first < tokens.length; first += BATCH_ROWS) {
       const batch = tokens.slice(first, first + BATCH_ROWS);
       const read = await takeBytes(statesAt(model, map, batch, prefix.length, layers));
@@ -153,7 +150,6 @@ async function marginOf(
   }
   const [{ a, b, distance }] = tally.closest.pairs;
   const [s, t] = [tokens[a], tokens[b]].sort((x, y) => x - y);
-  let squares = 0;
-  for (let r = 0; r < tokens.length; r++) squares += squaredNorm(states, r, width);
-  return { layer, distance, relative: distance / Math.sqrt(squares / tokens.length), tokens: [s, t] };
+  const rms = Math.sqrt(sumOfSquares(states, width) / tokens.length);
+  return { layer, distance, relative: distance / rms, tokens: [s, t] };
 }

@@ -20,7 +20,7 @@ export interface PromptSet {
 }
 
 /** A line to be made a prompt of. */
-export interface Line {
+export interface PromptLine {
   readonly line: number;
   /** Its token ids, or how to come by them. */
   readonly ids: Uint32Array | (() => Uint32Array);
@@ -30,7 +30,7 @@ export interface Line {
  * The distinct prompts among lines: equal token ids are one prompt, whatever the text was.
  * @throws InputError when fewer than two are left: there is no pair to compare.
  */
-export function promptSet(config: ModelConfig, lines: readonly Line[]): PromptSet {
+export function promptSet(config: ModelConfig, lines: readonly PromptLine[]): PromptSet {
   const taken: NumberedPrompt[] = [];
   const skipped: { line: number; reason: string }[] = [];
   for (const { line, ids } of lines) {

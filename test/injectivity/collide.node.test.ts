@@ -12,7 +12,6 @@ import { margins } from '../../src/injectivity/margins.ts';
 import { compareIds, promptSet } from '../../src/injectivity/prompt-set.ts';
 import { mergeResults, resultOf } from '../../src/injectivity/result.ts';
 import { folderStore } from '../../src/injectivity/store.node.ts';
-import { memoryStore } from '../../src/injectivity/store.ts';
 import { parseConfig } from '../../src/model/config.ts';
 import { forward } from '../../src/model/forward.ts';
 import { type LoadedModel, loadModel, modelFiles } from '../../src/model/load.ts';
@@ -21,6 +20,7 @@ import { seededRandom } from '../../src/reference/random.ts';
 import { take } from '../../src/tensor/tensor.ts';
 import { expectAgree } from '../support/agree.ts';
 import { hashedCheckpoint } from '../support/hashed.ts';
+import { plantedStore } from '../support/planted.ts';
 
 const config = parseConfig(
   { model_type: 'gpt2', vocab_size: 97, n_positions: 24, n_embd: 36, n_layer: 3, n_head: 3 },
@@ -80,25 +80,6 @@ describe('the test of all pairs', () => {
   });
   afterAll(() => model.dispose());
 
-  /** States kept in memory, every fifth prompt's moved next to another's by 1e-7 to 1e-3 of its length, or onto it. */
-  function planted(count: number) {
-    const store = memoryStore(count, width);
-    return {
-      ...store,
-      async write(layer: number, first: number, states: Float32Array) {
-        const random = seededRandom(layer);
-        for (let row = 5; row < states.length / width; row += 5) {
-          const size = [0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3][(row / 5) % 6];
-          const away = random.normal(width);
-          for (let i = 0; i < width; i++) {
-            states[row * width + i] = states[(row - 3) * width + i] * (1 + size * away[i]);
-          }
-        }
-        await store.write(layer, first, states);
-      },
-    };
-  }
-
   test.each([
     ['cpu', 2000],
     ['hardware', 500], // whose barriers are dear on the adapters of tests
@@ -108,7 +89,7 @@ describe('the test of all pairs', () => {
       const context = await createContext({ device: own.device, kind });
       const on = await load(context);
       const some = prompts(count);
-      const store = planted(some.length);
+      const store = plantedStore(some.length, width);
       const below = 1e-5;
       const { layers } = await collide(on, some, { store, layers: [1, 3], closest: count / 10, below });
       for (const { layer, closest, below: found, histogram, pairs } of layers) {
@@ -146,14 +127,14 @@ describe('the test of all pairs', () => {
     const some = prompts(600);
     const set = setOf(some);
     const run = async (options: CollideOptions) =>
-      resultOf(await collide(model, some, { store: planted(600), ...options }), set, identity);
+      resultOf(await collide(model, some, { store: plantedStore(600, width), ...options }), set, identity);
     const whole = await run({});
     const parts = await Promise.all(
       [2, 0, 1].map(async (index) => ({ name: `part ${index}`, result: await run({ shard: { index, count: 3 } }) })),
     );
     expect(parts.every(({ result }) => result.layers[0].pairs < whole.layers[0].pairs / 2)).toBe(true);
     expect(mergeResults(parts)).toEqual(whole);
-    expect(() => mergeResults(parts.slice(1))).toThrow(/Of 3 shards these are missing: 2/);
+    expect(() => mergeResults(parts.slice(1))).toThrow(/Of 3 shards 2 are missing/);
     expect(() => mergeResults([...parts, parts[0]])).toThrow(/both shard 2\/3/);
   });
 
