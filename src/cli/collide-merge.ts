@@ -1,12 +1,10 @@
 import type { Command } from 'commander';
 import { InputError } from '../errors.ts';
-import { collisionsIn } from '../injectivity/report-words.ts';
 import { type CollisionResult, mergeResults } from '../injectivity/result.ts';
 import { readCollisions, writeCollisions } from './collide-file.ts';
-import { showCollisions } from './collide-view.ts';
+import { exitCodeOf, showCollisions } from './collide-view.ts';
 import { addMerge, type MergeOptions } from './merge-command.ts';
 import { checkOutputs } from './output.ts';
-import { EXIT } from './session.ts';
 import { printJson } from './terminal.ts';
 import { count } from './text.ts';
 
@@ -45,7 +43,7 @@ export async function mergeCollisions(
   if (output !== undefined) await writeCollisions(output, result);
   if (json) printJson(result);
   else showCollisions(result, { quiet: quiet ?? false });
-  return result.layers.every((layer) => collisionsIn(layer) === 0) ? EXIT.done : EXIT.negative;
+  return exitCodeOf(result);
 }
 
 /** A part of a test, and the file it is in. */

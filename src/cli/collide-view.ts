@@ -4,6 +4,7 @@ import type { PromptSet } from '../injectivity/prompt-set.ts';
 import { boundOf, boundText, collisionsIn } from '../injectivity/report-words.ts';
 import type { CollisionResult, ResultLayer } from '../injectivity/result.ts';
 import type { LoadedModel } from '../model/load.ts';
+import { EXIT } from './session.ts';
 import { columns, paint, print } from './terminal.ts';
 import { cell, count, counted, cut, duration, printable, quoted, significant, wrap } from './text.ts';
 import { tokenNames } from './token-names.ts';
@@ -20,6 +21,10 @@ export interface CollisionView {
 }
 
 const NUMBER = 12;
+
+/** The exit code of a command with such a result. */
+export const exitCodeOf = ({ layers }: CollisionResult): number =>
+  layers.every((layer) => collisionsIn(layer) === 0) ? EXIT.done : EXIT.negative;
 
 /** What a test came to: a line for each layer, and the texts of the closest pair. */
 export function showCollisions(result: CollisionResult, view: CollisionView): void {

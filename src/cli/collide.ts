@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { InputError, SourceError } from '../errors.ts';
-import { findCauses } from '../injectivity/causes.ts';
-import { BELOW, CLOSEST, type CollisionProgress, collide } from '../injectivity/collide.ts';
+import { type Cause, findCauses } from '../injectivity/causes.ts';
+import { BELOW, CLOSEST, type CollisionCost, type CollisionProgress, collide } from '../injectivity/collide.ts';
 import { continueClosest } from '../injectivity/exhaustive.ts';
 import { checkTestedLayers } from '../injectivity/last-states.ts';
 import { type PromptSet, promptSet } from '../injectivity/prompt-set.ts';
 import { PRECISIONS, type Precision } from '../injectivity/quantise.ts';
-import { collisionsIn } from '../injectivity/report-words.ts';
+import { boundOf } from '../injectivity/report-words.ts';
 import { type CollisionResult, resultOf, type TestIdentity } from '../injectivity/result.ts';
 import { type FolderStore, folderStore, type StoredJob } from '../injectivity/store.node.ts';
 import type { Shard } from '../injectivity/tiles.ts';
@@ -16,8 +16,9 @@ import { type LoadedModel, type ModelFiles, requireTokenizer } from '../model/lo
 import { readCollisions, writeCollisions } from './collide-file.ts';
 import { addCollideMerge } from './collide-merge.ts';
 import { writeCollisionReport } from './collide-report.ts';
-import { showCollisions } from './collide-view.ts';
+import { exitCodeOf, showCollisions } from './collide-view.ts';
 import { shardOption } from './inputs.ts';
+import { layersOf } from './lens.ts';
 import { type Line, type Lines, readLines } from './lines.ts';
 import { decimal, type Layers, layerList, type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
 import { checkOutputs } from './output.ts';
@@ -94,9 +95,10 @@ async function run(path: string, options: Options): Promise<number> {
   }
   if (resume && force) throw new InputError('There are --resume and --force.', 'Give only one of them.');
   if (!(options.below > 0)) throw new InputError(`--below ${options.below} is no distance.`, 'Give one above 0.');
-  const outputs = [output, options.report].filter((file) => file !== undefined);
-  await checkOutputs(outputs, [path], force || resume);
+  if (options.report !== undefined) await checkOutputs([options.report], [path], force);
   if (output !== undefined) {
+    const others = options.report === undefined ? [path] : [path, options.report];
+    await checkOutputs([output], others, force || resume); // a finished result is shown again
     const isBegun = await stat(`${output}.work`).catch(() => undefined);
     if (isBegun && !resume && !force) {
       throw new SourceError(
@@ -110,21 +112,16 @@ async function run(path: string, options: Options): Promise<number> {
     const set = promptsOf(files, lines);
     const layers = testedLayers(files, options.layers);
     const job = await jobOf(files, set, layers, options);
-    const before = resume ? await finished(output!, job) : undefined;
-    if (before) {
-      if (options.json) printJson(before);
-      else showCollisions(before, { set, quiet: options.quiet ?? false });
-      return before.layers.every((layer) => collisionsIn(layer) === 0) ? EXIT.done : EXIT.negative;
-    }
-    const work = (model: LoadedModel, signal: AbortSignal) =>
-      test({ model, files, set, lines: lines.kept, job }, options, signal);
+    const before = resume ? await finished(output!, job, options.exhaustive !== undefined) : undefined;
+    const subject = { files, set, lines: lines.kept, job, before };
+    const work = (model: LoadedModel, signal: AbortSignal) => test({ model, ...subject }, options, signal);
     return withLoaded(options, files, (model) => interruptible((signal) => work(model, signal), 'go on'));
   });
 }
 
 /** The layers of an injectivity test, ascending. @throws InputError for those that cannot be tested. */
 export function testedLayers({ config }: ModelFiles, layers: Layers): readonly number[] {
-  const list = layers === 'all' ? Array.from({ length: config.layers }, (_, i) => i + 1) : layers;
+  const list = layersOf({ config }, layers);
   checkTestedLayers(config, list);
   return [...list].sort((a, b) => a - b);
 }
@@ -157,21 +154,27 @@ async function jobOf(
   return { model, prompts, layers, precisions, closest: Math.max(closest, exhaustive - 1), shard, below };
 }
 
+/** What parts of one job agree in. */
+const identityOf = ({ model, prompts, layers, precisions, closest }: StoredJob): TestIdentity => ({
+  model,
+  prompts,
+  layers,
+  precisions,
+  closest,
+});
+
 /**
  * The result that an earlier run of a job has written; undefined where there is none.
+ * @param isContinued Whether the closest prompts were to be continued.
  * @throws InputError when the file holds another.
  */
-async function finished(
-  path: string,
-  { shard, below: _, ...identity }: StoredJob,
-): Promise<CollisionResult | undefined> {
+async function finished(path: string, job: StoredJob, isContinued: boolean): Promise<CollisionResult | undefined> {
   if (!(await stat(path).catch(() => undefined))) return undefined;
   const result = await readCollisions(path);
   const { index, count } = result.shard ?? { index: 0, count: 1 };
-  const isSame = Object.entries(identity).every(
-    ([key, value]) => JSON.stringify(result.test[key as keyof TestIdentity]) === JSON.stringify(value),
-  );
-  if (isSame && index === shard.index && count === shard.count) return result;
+  const isSamePart = index === job.shard.index && count === job.shard.count;
+  const isSameTest = JSON.stringify(result.test) === JSON.stringify(identityOf(job)) && boundOf(result) === job.below;
+  if (isSamePart && isSameTest && (result.exhaustive !== undefined) === isContinued) return result;
   throw new InputError(`${path} is the result of another test.`, 'Choose another name, or overwrite it with --force.');
 }
 
@@ -182,13 +185,36 @@ interface Subject {
   readonly set: PromptSet;
   readonly lines: readonly Line[];
   readonly job: StoredJob;
+  /** Its result, where an earlier run has written it. */
+  readonly before: CollisionResult | undefined;
 }
 
-async function test(
-  { model, files, set, lines, job }: Subject,
+async function test(subject: Subject, options: Options, signal: AbortSignal): Promise<number> {
+  const { model, files, set, lines, before } = subject;
+  const { result, cost, causes }: Computed = before
+    ? { result: before, causes: before.causes && (await findCauses(files)) }
+    : await compute(subject, options, signal);
+  if (options.json) printJson({ ...result, cost });
+  else showCollisions(result, { model, set, cost, causes, quiet: options.quiet ?? false });
+  if (options.report !== undefined) {
+    await writeCollisionReport(options.report, result, { model, set, lines, cost, causes });
+  }
+  return exitCodeOf(result);
+}
+
+interface Computed {
+  readonly result: CollisionResult;
+  readonly cost?: CollisionCost;
+  /** What is in the weights; it explains collisions only. */
+  readonly causes?: readonly Cause[];
+}
+
+/** Runs a test, from where an earlier run left it, and keeps its result. */
+async function compute(
+  { model, files, set, job }: Subject,
   { exhaustive, output, resume = false, ...options }: Options,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<Computed> {
   const { width } = model.config;
   const store = output === undefined ? undefined : await folderStore(`${output}.work`, job, width, resume);
   const progress = progressOf(isChatty(options));
@@ -201,34 +227,25 @@ async function test(
       nameOf: (prompt) => `line ${set.prompts[prompt].line}`,
       onProgress: progress.show,
     });
-    const { shard: _, below: __, ...identity } = job;
-    let result = resultOf(collisions, set, identity);
+    let result = resultOf(collisions, set, identityOf(job));
     if (exhaustive !== undefined) {
       const continued = await gather(continueClosest(model, set, result.layers, exhaustive, { signal }), (one, done) =>
         progress.say(`continuations: layer ${one.layer}, ${counted(done, 'prompt')}`),
       );
       result = { ...result, exhaustive: continued };
     }
-    const isInjective = result.layers.every((layer) => collisionsIn(layer) === 0);
-    // What is in the weights explains collisions only.
-    const causes = isInjective ? [] : await findCauses(files);
-    if (!isInjective) result = { ...result, causes: causes.map(({ kind, what }) => ({ kind, what })) };
-    progress.clear();
+    const causes = exitCodeOf(result) === EXIT.negative ? await findCauses(files) : undefined;
+    if (causes) result = { ...result, causes: causes.map(({ kind, what }) => ({ kind, what })) };
     await keep(output, result, store);
-    const { cost } = collisions;
-    if (options.json) printJson({ ...result, cost });
-    else showCollisions(result, { model, set, cost, causes, quiet: options.quiet ?? false });
-    if (options.report !== undefined) {
-      await writeCollisionReport(options.report, result, { model, set, lines, cost, causes });
-    }
-    return isInjective ? EXIT.done : EXIT.negative;
+    return { result, cost: collisions.cost, causes };
   } catch (error) {
-    progress.clear();
     if (signal.aborted && error === signal.reason && output !== undefined) {
+      progress.clear();
       note(`What is done is in ${printable(output)}.work; the same command with --resume goes on from there.`);
     }
     throw error;
   } finally {
+    progress.clear();
     await store?.close();
   }
 }

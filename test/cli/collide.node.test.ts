@@ -98,6 +98,11 @@ test('killed in the middle and resumed, writes the file of an unbroken run', asy
   const again = await ok(...args, '-o', 'broken.json', '--resume'); // done already: shown, not run
   expect(again).toMatch(/ 1 +\d/);
   expect(await refused(...other)).toMatch(/result of another test/);
+  const wider = [...args, '-o', 'broken.json', '--resume', '--below', '1e-3'];
+  expect(await refused(...wider)).toMatch(/result of another test/);
+  const reported = [...args, '-o', 'broken.json', '--resume', '--report', 'broken.html'];
+  await ok(...reported);
+  expect(await refused(...reported)).toMatch(/broken.html exists/);
 });
 
 test('names the equal rows that make prompts collide, and exits with 1', async () => {
