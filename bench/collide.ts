@@ -4,6 +4,7 @@ import { createNodeContext } from '../src/gpu/context.node.ts';
 import { comparePairs, type Pair } from '../src/injectivity/closest.ts';
 import { collide } from '../src/injectivity/collide.ts';
 import { exactDistance } from '../src/injectivity/compare.ts';
+import { forestOf } from '../src/injectivity/forest.ts';
 import { lastStates } from '../src/injectivity/last-states.ts';
 import { promptSet } from '../src/injectivity/prompt-set.ts';
 import { folderSource } from '../src/io/folder.node.ts';
@@ -106,14 +107,20 @@ async function rate({ model, ids }: Subject): Promise<void> {
 
   const found = await collide(model, ids);
   const { pairsSeconds, pairs } = found.cost;
-  // What a forward of all tokens through all blocks would take at the rate of its products.
-  const naive = (tokens * depth * blockFlops) / rows / (matmulRate * 1e9);
+  // At the rate of a block's products: all tokens through all blocks; and what is done, where beginnings in common are
+  // one row, and of the last block only the keys and values of all rows (with their queries) and the last tokens' rest.
+  const seconds = (flops: number) => flops / (matmulRate * 1e9);
+  const perRow = blockFlops / rows;
+  const distinct = forestOf(ids).ids.length;
+  const naive = seconds(tokens * depth * perRow);
+  const done = seconds(distinct * ((depth - 1) * perRow + 6 * d * d) + ids.length * perRow);
   const own = (2 * pairs * d) / (gramRate * 1e9);
   console.log(
     table(
       ['part', 'seconds', 'at the matmul rate', 'share of it'],
       [
-        ['states of all layers', forwardSeconds.toFixed(1), naive.toFixed(1), (naive / forwardSeconds).toFixed(2)],
+        ['states, as all tokens', forwardSeconds.toFixed(1), naive.toFixed(1), (naive / forwardSeconds).toFixed(2)],
+        ['states, as work done', forwardSeconds.toFixed(1), done.toFixed(1), (done / forwardSeconds).toFixed(2)],
         ['pairs of all layers', pairsSeconds.toFixed(1), own.toFixed(1), (own / pairsSeconds).toFixed(2)],
         ['a tile of 2048 x 2048', (pairMs / 1000).toFixed(3), (gramMs / 1000).toFixed(3), (gramMs / pairMs).toFixed(2)],
       ],

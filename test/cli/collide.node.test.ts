@@ -81,7 +81,7 @@ test('compares all pairs at every layer, and says what it left out', async () =>
 });
 
 test('killed in the middle and resumed, writes the file of an unbroken run', async () => {
-  await writeFile(at('many.txt'), lines(1500).join('\n'));
+  await writeFile(at('many.txt'), lines(700).join('\n'));
   const args = ['collide', 'many.txt', '--model', 'model', '--quiet'];
   await ok(...args, '-o', 'unbroken.json');
   const { child, result } = cli.start([...args, '-o', 'broken.json']);
@@ -90,7 +90,7 @@ test('killed in the middle and resumed, writes the file of an unbroken run', asy
   child.kill('SIGKILL');
   expect((await result).code).toBe(null);
   expect(await refused(...args, '-o', 'broken.json')).toContain('Go on with --resume');
-  await writeFile(at('other.txt'), lines(1499).join('\n'));
+  await writeFile(at('other.txt'), lines(699).join('\n'));
   const other = ['collide', 'other.txt', '--model', 'model', '--resume', '-o', 'broken.json'];
   expect(await refused(...other)).toMatch(/begun with prompts with digest/);
   await ok(...args, '-o', 'broken.json', '--resume');

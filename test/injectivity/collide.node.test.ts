@@ -82,7 +82,7 @@ describe('the test of all pairs', () => {
 
   test.each([
     ['cpu', 2000],
-    ['hardware', 500], // whose barriers are dear on the adapters of tests
+    ['hardware', 250], // whose barriers are dear on the adapters of tests
   ] as const)(
     'misses nothing: on %s adapters, among %i prompts with near-duplicates, it finds what float64 finds over all pairs',
     async (kind, count) => {
