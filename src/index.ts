@@ -12,7 +12,7 @@ export { type Context, type ContextOptions, createContext, type Run } from './gp
 export type { KernelTime } from './gpu/profiler.ts';
 export type { Kernel, Shader } from './gpu/shader.ts';
 export { f32 } from './gpu/uniforms.ts';
-export { type Cause, explainCollision, findCauses } from './injectivity/causes.ts';
+export { type Cause, findCauses } from './injectivity/causes.ts';
 export type { Pair } from './injectivity/closest.ts';
 export {
   type CollideOptions,
@@ -23,6 +23,7 @@ export {
   type LayerCollisions,
 } from './injectivity/collide.ts';
 export { continueClosest } from './injectivity/exhaustive.ts';
+export { explainCollision } from './injectivity/explain.ts';
 export { type LastStates, lastStates } from './injectivity/last-states.ts';
 export { type Margin, type MarginOptions, margins, type PrefixMargins } from './injectivity/margins.ts';
 export { type NumberedPrompt, type PromptLine, type PromptSet, promptSet } from './injectivity/prompt-set.ts';
@@ -37,6 +38,7 @@ export {
 export {
   type CollisionResult,
   type ExhaustiveResult,
+  type FoundPair,
   mergeResults,
   type ResultBin,
   type ResultLayer,

@@ -21,11 +21,13 @@ export function addCollideMerge(collide: Command): void {
 
 const EXAMPLES = `
 Exits with 0 when no pair is nearer than --below was, 1 when one is, 2 when a shard
-is missing, there twice or of another test.
+is missing, there twice or of another test. To see the whole as a page, or continued,
+resume it with the prompts: the last example.
 
 Examples:
   preimage collide merge part0.json part1.json part2.json -o collisions.json
-  preimage collide merge part*.json -o collisions.json`;
+  preimage collide merge part*.json -o collisions.json
+  preimage collide prompts.txt -o collisions.json --resume --report collisions.html --exhaustive 10`;
 
 /**
  * Merges result files, writes and shows what they come to.

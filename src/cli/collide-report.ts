@@ -1,5 +1,6 @@
-import { type Cause, explainCollision } from '../injectivity/causes.ts';
+import type { Cause } from '../injectivity/causes.ts';
 import type { CollisionCost } from '../injectivity/collide.ts';
+import { explainCollision, idsOf } from '../injectivity/explain.ts';
 import type { PrefixMargins } from '../injectivity/margins.ts';
 import type { PromptSet } from '../injectivity/prompt-set.ts';
 import { collisionReport, marginReport, type ReportPrefix } from '../injectivity/report.ts';
@@ -24,7 +25,7 @@ export interface CollisionEvidence {
 export async function writeCollisionReport(
   path: string,
   result: CollisionResult,
-  { model, set: { prompts }, lines, cost, causes }: CollisionEvidence,
+  { model, set, lines, cost, causes }: CollisionEvidence,
 ): Promise<void> {
   const texts = new Map(lines.map(({ number, text }) => [number, text]));
   const page = collisionReport(result, {
@@ -32,7 +33,7 @@ export async function writeCollisionReport(
     texts: (line) => texts.get(line),
     cost,
     causes,
-    causesOf: causes && (({ ranks: [a, b] }, layer) => explainCollision(causes, prompts[a].ids, prompts[b].ids, layer)),
+    causesOf: causes && ((found, layer) => explainCollision(causes, ...idsOf(found, set), layer)),
   });
   await writePage(path, page);
 }

@@ -1,7 +1,8 @@
-import { type Cause, explainCollision } from '../injectivity/causes.ts';
+import type { Cause } from '../injectivity/causes.ts';
 import type { CollisionCost } from '../injectivity/collide.ts';
+import { explainCollision, idsOf } from '../injectivity/explain.ts';
 import type { PromptSet } from '../injectivity/prompt-set.ts';
-import { boundOf, boundText, collisionsIn } from '../injectivity/report-words.ts';
+import { boundOf, boundText, colliding, collisionsIn, nearContinuations } from '../injectivity/report-words.ts';
 import type { CollisionResult, ResultLayer } from '../injectivity/result.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { EXIT } from './session.ts';
@@ -23,8 +24,10 @@ export interface CollisionView {
 const NUMBER = 12;
 
 /** The exit code of a command with such a result. */
-export const exitCodeOf = ({ layers }: CollisionResult): number =>
-  layers.every((layer) => collisionsIn(layer) === 0) ? EXIT.done : EXIT.negative;
+export const exitCodeOf = (result: CollisionResult): number =>
+  result.layers.every((layer) => collisionsIn(layer) === 0) && nearContinuations(result).length === 0
+    ? EXIT.done
+    : EXIT.negative;
 
 /** What a test came to: a line for each layer, and the texts of the closest pair. */
 export function showCollisions(result: CollisionResult, view: CollisionView): void {
@@ -74,13 +77,10 @@ function showClosest({ layers }: CollisionResult, { model, set }: CollisionView)
 
 /** Where prompts collide: the causes that imply one of the closest collisions; where none does, all there are. */
 function showCauses(result: CollisionResult, { set, causes = [] }: CollisionView): void {
-  const collisions = result.layers.flatMap(({ layer, closest }) =>
-    closest.filter(({ distance }) => distance < boundOf(result)).map(({ ranks }) => ({ layer, ranks })),
-  );
+  const collisions = colliding(result);
   if (collisions.length === 0) return;
-  const idsOf = (rank: number) => set!.prompts[rank].ids;
   const telling = new Set(
-    collisions.flatMap(({ layer, ranks: [a, b] }) => (set ? explainCollision(causes, idsOf(a), idsOf(b), layer) : [])),
+    collisions.flatMap(({ found, layer }) => (set ? explainCollision(causes, ...idsOf(found, set), layer) : [])),
   );
   const shown = telling.size > 0 ? [...telling] : (result.causes ?? []);
   print();
@@ -88,16 +88,18 @@ function showCauses(result: CollisionResult, { set, causes = [] }: CollisionView
   for (const { what } of shown) print(wrap(`${paint('red', 'cause:')} ${printable(what)}`, columns(), '  '));
 }
 
-function showContinuations({ exhaustive }: CollisionResult, { model }: CollisionView): void {
-  if (!exhaustive) return;
+function showContinuations(result: CollisionResult, { model }: CollisionView): void {
+  const { exhaustive = [] } = result;
+  if (exhaustive.length === 0) return;
   const name = tokenNames(model?.tokenizer);
   print();
   for (const layer of new Set(exhaustive.map((one) => one.layer))) {
     const own = exhaustive.filter((one) => one.layer === layer);
     const least = own.reduce((best, one) => (one.distance < best.distance ? one : best));
     const tokens = least.tokens.map(name).join(' and ');
+    const found = `nearest ${significant(least.distance)} (${significant(least.relative)}), line ${least.line} by ${tokens}`;
     print(
-      `  layer ${layer}: ${counted(own.length, 'prompt')} continued by ${count(least.continuations)} tokens: nearest ${significant(least.distance)} (${significant(least.relative)}), line ${least.line} by ${tokens}`,
+      `  layer ${layer}: ${counted(own.length, 'prompt')} continued by ${count(least.continuations)} tokens: ${least.distance < boundOf(result) ? paint('red', found) : found}`,
     );
   }
 }

@@ -73,7 +73,8 @@ function precisionList(text: string): Precision[] {
 }
 
 const EXAMPLES = `
-Exits with 0 when no pair is nearer than --below, 1 when one is.
+Exits with 0 when no pair is nearer than --below, continuations included, 1 when one is.
+--resume with a result that is whole shows it again: with --report as a page, with --exhaustive continued.
 
 Examples:
   preimage collide prompts.txt
@@ -90,7 +91,7 @@ async function run(path: string, options: Options): Promise<number> {
   if (options.exhaustive !== undefined && (options.shard?.count ?? 1) > 1) {
     throw new InputError(
       'The closest prompts are known once all shards are merged; --exhaustive cannot be told for one.',
-      'Leave --exhaustive out, merge, and run "preimage margins --prompts FILE --lines LIST" with the lines found.',
+      'Leave --exhaustive out, merge, and run "preimage collide PROMPTS -o MERGED --resume --exhaustive K".',
     );
   }
   if (resume && force) throw new InputError('There are --resume and --force.', 'Give only one of them.');
@@ -112,7 +113,7 @@ async function run(path: string, options: Options): Promise<number> {
     const set = promptsOf(files, lines);
     const layers = testedLayers(files, options.layers);
     const job = await jobOf(files, set, layers, options);
-    const before = resume ? await finished(output!, job, options.exhaustive !== undefined) : undefined;
+    const before = resume ? await finished(output!, job) : undefined;
     const subject = { files, set, lines: lines.kept, job, before };
     const work = (model: LoadedModel, signal: AbortSignal) => test({ model, ...subject }, options, signal);
     return withLoaded(options, files, (model) => interruptible((signal) => work(model, signal), 'go on'));
@@ -164,17 +165,16 @@ const identityOf = ({ model, prompts, layers, precisions, closest }: StoredJob):
 });
 
 /**
- * The result that an earlier run of a job has written; undefined where there is none.
- * @param isContinued Whether the closest prompts were to be continued.
+ * The result that an earlier run of a job has written, continued or not; undefined where there is none.
  * @throws InputError when the file holds another.
  */
-async function finished(path: string, job: StoredJob, isContinued: boolean): Promise<CollisionResult | undefined> {
+async function finished(path: string, job: StoredJob): Promise<CollisionResult | undefined> {
   if (!(await stat(path).catch(() => undefined))) return undefined;
   const result = await readCollisions(path);
   const { index, count } = result.shard ?? { index: 0, count: 1 };
   const isSamePart = index === job.shard.index && count === job.shard.count;
   const isSameTest = JSON.stringify(result.test) === JSON.stringify(identityOf(job)) && boundOf(result) === job.below;
-  if (isSamePart && isSameTest && (result.exhaustive !== undefined) === isContinued) return result;
+  if (isSamePart && isSameTest) return result;
   throw new InputError(`${path} is the result of another test.`, 'Choose another name, or overwrite it with --force.');
 }
 
@@ -190,10 +190,8 @@ interface Subject {
 }
 
 async function test(subject: Subject, options: Options, signal: AbortSignal): Promise<number> {
-  const { model, files, set, lines, before } = subject;
-  const { result, cost, causes }: Computed = before
-    ? { result: before, causes: before.causes && (await findCauses(files)) }
-    : await compute(subject, options, signal);
+  const { model, set, lines } = subject;
+  const { result, cost, causes } = await compute(subject, options, signal);
   if (options.json) printJson({ ...result, cost });
   else showCollisions(result, { model, set, cost, causes, quiet: options.quiet ?? false });
   if (options.report !== undefined) {
@@ -209,37 +207,36 @@ interface Computed {
   readonly causes?: readonly Cause[];
 }
 
-/** Runs a test, from where an earlier run left it, and keeps its result. */
+/** Runs what is left of a test, and keeps its result. */
 async function compute(
-  { model, files, set, job }: Subject,
+  { model, files, set, job, before }: Subject,
   { exhaustive, output, resume = false, ...options }: Options,
   signal: AbortSignal,
 ): Promise<Computed> {
   const { width } = model.config;
-  const store = output === undefined ? undefined : await folderStore(`${output}.work`, job, width, resume);
+  const isStored = output !== undefined && !before;
+  const store = isStored ? await folderStore(`${output}.work`, job, width, resume) : undefined;
   const progress = progressOf(isChatty(options));
   try {
     const ids = set.prompts.map((prompt) => prompt.ids);
-    const collisions = await collide(model, ids, {
-      ...job,
-      store,
-      signal,
-      nameOf: (prompt) => `line ${set.prompts[prompt].line}`,
-      onProgress: progress.show,
-    });
-    let result = resultOf(collisions, set, identityOf(job));
-    if (exhaustive !== undefined) {
-      const continued = await gather(continueClosest(model, set, result.layers, exhaustive, { signal }), (one, done) =>
+    const nameOf = (prompt: number) => `line ${set.prompts[prompt].line}`;
+    const compare = () => collide(model, ids, { ...job, store, signal, nameOf, onProgress: progress.show });
+    const collisions = before ? undefined : await compare();
+    let result = collisions ? resultOf(collisions, set, identityOf(job)) : before!;
+    if (exhaustive !== undefined && exhaustive !== continuedIn(result)) {
+      const all = continueClosest(model, set, result.layers, exhaustive, { signal });
+      const continued = await gather(all, (one, done) =>
         progress.say(`continuations: layer ${one.layer}, ${counted(done, 'prompt')}`),
       );
-      result = { ...result, exhaustive: continued };
+      const { causes: _, ...pairs } = result; // causes come last, as in one run
+      result = { ...pairs, exhaustive: continued };
     }
     const causes = exitCodeOf(result) === EXIT.negative ? await findCauses(files) : undefined;
-    if (causes) result = { ...result, causes: causes.map(({ kind, what }) => ({ kind, what })) };
-    await keep(output, result, store);
-    return { result, cost: collisions.cost, causes };
+    if (causes && !result.causes) result = { ...result, causes: causes.map(({ kind, what }) => ({ kind, what })) };
+    if (result !== before) await keep(output, result, store);
+    return { result, cost: collisions?.cost, causes };
   } catch (error) {
-    if (signal.aborted && error === signal.reason && output !== undefined) {
+    if (signal.aborted && error === signal.reason && isStored) {
       progress.clear();
       note(`What is done is in ${printable(output)}.work; the same command with --resume goes on from there.`);
     }
@@ -249,6 +246,10 @@ async function compute(
     await store?.close();
   }
 }
+
+/** How many prompts of each layer a result has continued. */
+const continuedIn = ({ layers, exhaustive = [] }: CollisionResult): number =>
+  Math.max(0, ...layers.map(({ layer }) => exhaustive.filter((one) => one.layer === layer).length));
 
 async function gather<T>(from: AsyncGenerator<T>, onEach: (one: T, done: number) => void): Promise<T[]> {
   const all: T[] = [];

@@ -10,7 +10,7 @@ import { named, type TokenText } from '../sipit/report-tokens.ts';
 import type { CollisionCost } from './collide.ts';
 import type { Margin, PrefixMargins } from './margins.ts';
 import { endOf, type TextOfLine } from './report-pairs.ts';
-import { boundOf, boundText, collisionsIn, layerNames, storedOf } from './report-words.ts';
+import { boundText, collisionsIn, layerNames, nearContinuations, storedOf } from './report-words.ts';
 import type { CollisionResult, ExhaustiveResult, ResultLayer } from './result.ts';
 
 const figures = (title: string): Column => ({ title, isNumber: true });
@@ -56,7 +56,7 @@ export function publishedTable(result: CollisionResult, model: string): Content 
   const published = PUBLISHED_COLLISIONS;
   const [first] = exhaustive;
   const each = exhaustive.filter(({ layer }) => layer === first?.layer).length;
-  const near = exhaustive.filter(({ distance }) => distance < boundOf(result)).length;
+  const near = nearContinuations(result).length;
   const across = layers.length > 1 ? ' over all layers' : '';
   const found = [
     collisions === 0 ? 'none' : `${count(collisions)}${across}`,

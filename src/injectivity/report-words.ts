@@ -4,7 +4,7 @@ import { tickText } from '../report/axis.ts';
 import { count, counted, significant } from '../report/text.ts';
 import type { PrefixMargins } from './margins.ts';
 import type { Precision } from './quantise.ts';
-import type { CollisionResult, ResultLayer } from './result.ts';
+import type { CollisionResult, ExhaustiveResult, FoundPair, ResultLayer } from './result.ts';
 
 /** Something about the weights that makes prompts collide, or may. */
 export interface Told {
@@ -113,9 +113,24 @@ export function continuationText({ exhaustive = [] }: CollisionResult): string {
   return `Of ${what}, the nearest two continuations lie ${significant(distance)} apart, at layer ${layer}.`;
 }
 
+/** Continuations nearer than the bound. */
+export const nearContinuations = (result: CollisionResult): readonly ExhaustiveResult[] =>
+  (result.exhaustive ?? []).filter(({ distance }) => distance < boundOf(result));
+
 /** Whether two states collide anywhere in what was computed, continuations included, storage aside. */
 export const isCollided = (result: CollisionResult): boolean =>
-  storedOf(result)[0].collisions > 0 || (result.exhaustive ?? []).some(({ distance }) => distance < boundOf(result));
+  storedOf(result)[0].collisions > 0 || nearContinuations(result).length > 0;
+
+/** The pairs at hand that collide, continuations last. @param layers Those whose closest pairs are looked at. */
+export function colliding(
+  result: CollisionResult,
+  layers = result.layers,
+): readonly { readonly found: FoundPair; readonly layer: number }[] {
+  const pairs = layers.flatMap(({ layer, closest }) =>
+    closest.filter(({ distance }) => distance < boundOf(result)).map((found) => ({ found, layer })),
+  );
+  return [...pairs, ...nearContinuations(result).map((found) => ({ found, layer: found.layer }))];
+}
 
 /** A prefix as it is called: `depth 4`, `line 12, depth 4`. */
 export const prefixName = ({ depth }: Pick<PrefixMargins, 'depth'>, line: number | undefined): string =>

@@ -23,6 +23,7 @@ import {
 import {
   boundOf,
   boundText,
+  colliding,
   collisionsIn,
   collisionText,
   continuationText,
@@ -34,7 +35,7 @@ import {
   storedOf,
   type Told,
 } from './report-words.ts';
-import type { CollisionResult, ResultLayer, ResultPair } from './result.ts';
+import type { CollisionResult, FoundPair, ResultLayer, ResultPair } from './result.ts';
 
 const STYLE = TOKEN_STYLE + PAIR_STYLE + PLOT_STYLE;
 
@@ -45,8 +46,8 @@ export interface CollisionReportRun extends ReportRun {
   readonly cost?: CollisionCost;
   /** What was found in the weights that makes prompts collide, or may; default what the result says. */
   readonly causes?: readonly Told[];
-  /** What of it makes one pair collide at a layer; nothing where nothing found explains it. */
-  readonly causesOf?: (pair: ResultPair, layer: number) => readonly Told[];
+  /** What of it makes two collide at a layer; nothing where nothing found explains it. */
+  readonly causesOf?: (found: FoundPair, layer: number) => readonly Told[];
 }
 
 /**
@@ -96,12 +97,8 @@ ${causeList(result, run)}${rest}<p class="soft">${left}</p>
 
 /** What makes the kept pairs collide, or what was found in the weights where none do, or none is explained. */
 function causeList(result: CollisionResult, { causes = result.causes ?? [], causesOf }: CollisionReportRun): Content {
-  const [{ layers, collisions }] = storedOf(result);
-  const bound = boundOf(result);
-  const colliding = layers.flatMap(({ layer, closest }) =>
-    closest.filter(({ distance }) => distance < bound).map((pair) => ({ layer, pair })),
-  );
-  const reasons = colliding.map(({ layer, pair }) => causesOf?.(pair, layer) ?? []);
+  const [{ layers }] = storedOf(result);
+  const reasons = colliding(result, layers).map(({ found, layer }) => causesOf?.(found, layer) ?? []);
   const told = [...new Set(reasons.flat().map(({ what }) => what))];
   const list = (head: string, items: readonly string[]) =>
     markup`<p>${head}</p>\n<ul>${items.map((what) => markup`<li>${what}</li>\n`)}</ul>\n`;
@@ -112,10 +109,8 @@ function causeList(result: CollisionResult, { causes = result.causes ?? [], caus
     return list('The cause:', [...told, ...rest]);
   }
   if (causes.length > 0) {
-    const found =
-      collisions > 0 ? 'Found in the weights:' : 'Found in the weights, though no two of these prompts collide:';
     return list(
-      found,
+      isCollided(result) ? 'Found in the weights:' : 'Found in the weights, though no two of these prompts collide:',
       causes.map(({ what }) => what),
     );
   }

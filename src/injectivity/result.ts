@@ -71,6 +71,9 @@ export interface ExhaustiveResult {
   readonly tokens: readonly [number, number];
 }
 
+/** Two close prompts, or the nearest two continuations of one. */
+export type FoundPair = ResultPair | ExhaustiveResult;
+
 /** A result as it is written: all that a stranger needs to check or to merge it. */
 export interface CollisionResult {
   readonly prompts: number;

@@ -117,6 +117,21 @@ test('names the equal rows that make prompts collide, and exits with 1', async (
   expect(code).toBe(1);
 });
 
+test('continues a result that is whole, and exits with 1 for continuations alone', async () => {
+  await writeFile(at('apart.txt'), ['It was early', 'It was late'].join('\n')); // none of the equal tokens
+  const args = ['collide', 'apart.txt', '--model', 'broken'];
+  await ok(...args, '-o', 'apart.json');
+  const more = ['--exhaustive', '1', '--report', 'apart.html'];
+  const { code, stdout } = await cli.run([...args, '-o', 'apart.json', '--resume', ...more]);
+  expect(stdout).toMatch(/layer 2: 1 prompt continued by 4,096 tokens: nearest 0 .*by .*(man|house)/);
+  expect(stdout).toMatch(/cause: The embedding rows of the tokens .*equal/);
+  expect(code).toBe(1);
+  const page = await readFile(at('apart.html'), 'utf8');
+  expect(page).toMatch(/COLLISIONS.*The cause:.*The embedding rows of the tokens/s);
+  await cli.run([...args, '-o', 'at-once.json', '--exhaustive', '1']);
+  expect(await readFile(at('apart.json'), 'utf8')).toBe(await readFile(at('at-once.json'), 'utf8'));
+});
+
 test('measures the margins behind the beginnings of a text', async () => {
   const args = ['margins', 'The ships came in.', '--model', 'model', '--tokens', '200', '--depths', '0,3'];
   const found = (await ok(...args, '--json'))

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testContext } from '#context';
 import type { Context } from '../../src/gpu/context.ts';
-import { type Cause, explainCollision, findCauses } from '../../src/injectivity/causes.ts';
+import { type Cause, findCauses } from '../../src/injectivity/causes.ts';
 import { collide } from '../../src/injectivity/collide.ts';
+import { explainCollision } from '../../src/injectivity/explain.ts';
 import { compareIds } from '../../src/injectivity/prompt-set.ts';
 import { parseConfig } from '../../src/model/config.ts';
 import { loadModel, type ModelFiles, modelFiles } from '../../src/model/load.ts';
