@@ -1,8 +1,6 @@
 import type { LoadedModel } from '../model/load.ts';
+import { lengthOf } from './record.ts';
 import type { Inversion, StateRecord } from './types.ts';
-
-/** Positions of a record. */
-export const lengthOf = ({ values, width }: Pick<StateRecord, 'values' | 'width'>): number => values.length / width;
 
 /** What a search found of a record, and what it cost. */
 type Found = Pick<Inversion, 'policy' | 'noise' | 'positions'> & {

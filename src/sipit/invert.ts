@@ -6,10 +6,11 @@ import type { LoadedModel } from '../model/load.ts';
 import { checkLayer } from '../model/model.ts';
 import { searchByPolicy } from './by-policy.ts';
 import { calibrate, norm } from './decision.ts';
-import { inversionOf, lengthOf } from './inversion.ts';
+import { inversionOf } from './inversion.ts';
 import { createInverter, type Inverter } from './inverter.ts';
 import { givenNoise } from './noise.ts';
 import { type Policy, policies } from './policy.ts';
+import { lengthOf, stateAt } from './record.ts';
 import type { Inversion, InvertOptions, Noise, StateRecord } from './types.ts';
 
 /**
@@ -156,11 +157,11 @@ async function invertByPolicy(
   policy: Policy,
   options: InvertOptions,
 ): Promise<Inversion> {
-  const { layer, width, values } = record;
+  const { layer } = record;
   const started = performance.now();
   const calibration = await calibrate(model, layer);
   const noise = givenNoise(options.noise, record, calibration);
-  const radius = (t: number) => noise.radius(norm(values.subarray(t * width, (t + 1) * width)));
+  const radius = (t: number) => noise.radius(norm(stateAt(record, t)));
   const { positions, forwardEquivalents, scoring } = await searchByPolicy(model, record, policy, options, radius);
   return inversionOf(model, record, {
     policy: policy.name,

@@ -7,10 +7,13 @@ import { newPositionMap } from '../model/position-map.ts';
 import { DEFAULT_BATCH } from './by-policy.ts';
 import { costMeter } from './cost.ts';
 import { calibrate, reachOf } from './decision.ts';
-import { inversionOf, lengthOf } from './inversion.ts';
+import type { Geometry } from './evidence.ts';
+import { inversionOf } from './inversion.ts';
 import { givenNoise } from './noise.ts';
-import { type Bench, type Run, runRounds } from './rounds.ts';
-import { type Geometry, type Recovered, recover } from './speculate.ts';
+import { lengthOf } from './record.ts';
+import type { Bench } from './replies.ts';
+import { type Run, runRounds } from './rounds.ts';
+import { type Recovered, recover } from './speculate.ts';
 import type { Inversion, InvertOptions, Noise, PositionResult, StateRecord } from './types.ts';
 
 /** Inverts states of one layer of one model, many prompts at once. */

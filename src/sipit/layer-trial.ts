@@ -4,6 +4,7 @@ import type { LanguageModel } from '../model/model.ts';
 import { newPositionMap } from '../model/position-map.ts';
 import { take, takeBytes, upload } from '../tensor/tensor.ts';
 import { norm } from './decision.ts';
+import { lengthOf, positionOf, stateAt } from './record.ts';
 import type { StateRecord } from './types.ts';
 
 /** Candidates for a position: those the lens proposes, then its corrections of the best. */
@@ -49,15 +50,15 @@ export async function explain(
   enough: number,
 ): Promise<number> {
   const { context } = model;
-  const { values, width: d, layer, firstPosition = 0 } = record;
-  const length = values.length / d;
+  const { width: d, layer } = record;
+  const length = lengthOf(record);
   const map = newPositionMap(model, layer, { capacity: length });
-  const row = (t: number) => values.subarray(t * d, (t + 1) * d);
+  const row = (t: number) => stateAt(record, t);
   const distances: number[] = [];
   try {
     for (let t = 0; t < length; t++) {
       const scorer = scorers[Math.min(t, 1)];
-      const position = Uint32Array.of(firstPosition + t);
+      const position = Uint32Array.of(positionOf(record, t));
       const size = norm(row(t)) || 1;
       let best: Nearest | undefined;
       for (const count of CANDIDATES) {
