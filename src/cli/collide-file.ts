@@ -45,7 +45,8 @@ function flawOf(value: unknown): string | undefined {
   if (!isCount(prompts) || prompts < 2) return 'prompts';
   if (!isArrayOf(duplicates, isObject)) return 'duplicates';
   if (!isArrayOf(skipped, isObject)) return 'skipped';
-  const isTest = isObject(test) && isText(test.model) && isText(test.prompts) && isCount(test.closest);
+  const isTest =
+    isObject(test) && isText(test.model) && isText(test.config) && isText(test.prompts) && isCount(test.closest);
   if (!isTest || !isArrayOf(test.layers, isCount) || !isArrayOf(test.precisions, isText)) return 'test';
   const isShard = (part: unknown) =>
     isObject(part) && isCount(part.index) && isCount(part.count) && part.index < part.count;

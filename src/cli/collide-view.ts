@@ -2,7 +2,15 @@ import type { Cause } from '../injectivity/causes.ts';
 import type { CollisionCost } from '../injectivity/collide.ts';
 import { explainCollision, idsOf } from '../injectivity/explain.ts';
 import type { PromptSet } from '../injectivity/prompt-set.ts';
-import { boundOf, boundText, colliding, collisionsIn, nearContinuations } from '../injectivity/report-words.ts';
+import {
+  boundOf,
+  boundText,
+  colliding,
+  collisionsIn,
+  nearContinuations,
+  nearestLayer,
+  relativeText,
+} from '../injectivity/report-words.ts';
 import type { CollisionResult, ResultLayer } from '../injectivity/result.ts';
 import type { LoadedModel } from '../model/load.ts';
 import { EXIT } from './session.ts';
@@ -39,11 +47,13 @@ export function showCollisions(result: CollisionResult, view: CollisionView): vo
     print(paint('dim', `  layer${hasPrecisions ? '      ' : ''}${heads}  closest lines`));
   }
   for (const layer of layers) print(row(layer, hasPrecisions));
-  if (view.quiet) return;
-  showClosest(result, view);
-  showCauses(result, view);
+  if (!view.quiet) {
+    showClosest(result, view);
+    showCauses(result, view);
+    if (result.exhaustive) print();
+  }
   showContinuations(result, view);
-  showSummary(result, view);
+  if (!view.quiet) showSummary(result, view);
 }
 
 function row(layer: ResultLayer, hasPrecisions: boolean): string {
@@ -60,22 +70,21 @@ function row(layer: ResultLayer, hasPrecisions: boolean): string {
 
 /** The pair that is nearest relative to the states of its layer. */
 function showClosest({ layers }: CollisionResult, { model, set }: CollisionView): void {
-  const nearest = layers
-    .flatMap(({ layer, precision, closest: [pair] }) => (pair && precision === 'f32' ? [{ layer, pair }] : []))
-    .toSorted((p, q) => p.pair.relative - q.pair.relative)[0];
+  const nearest = nearestLayer(layers.filter(({ precision }) => precision === 'f32'));
   if (!nearest || !set || !model?.tokenizer) return;
-  const { layer, pair } = nearest;
+  const {
+    layer,
+    closest: [pair],
+  } = nearest;
   print();
-  print(
-    `  closest of all, at layer ${layer} (${significant(pair.distance)}, ${significant(pair.relative)} of the RMS length):`,
-  );
+  print(`  closest of all, at layer ${layer} (${significant(pair.distance)}${relativeText(pair)}):`);
   for (const [rank, line] of pair.ranks.map((rank) => [rank, set.prompts[rank].line])) {
     const text = quoted(model.tokenizer.decode(set.prompts[rank].ids));
     print(`  ${cell(count(line), 9, 'right')}  ${cut(text, columns() - 13)}`);
   }
 }
 
-/** Where prompts collide: the causes that imply one of the closest collisions; where none does, all there are. */
+/** Where prompts or continuations collide: the causes that imply one of those at hand; where none does, all there are. */
 function showCauses(result: CollisionResult, { set, causes = [] }: CollisionView): void {
   const collisions = colliding(result);
   if (collisions.length === 0) return;
@@ -90,9 +99,7 @@ function showCauses(result: CollisionResult, { set, causes = [] }: CollisionView
 
 function showContinuations(result: CollisionResult, { model }: CollisionView): void {
   const { exhaustive = [] } = result;
-  if (exhaustive.length === 0) return;
   const name = tokenNames(model?.tokenizer);
-  print();
   for (const layer of new Set(exhaustive.map((one) => one.layer))) {
     const own = exhaustive.filter((one) => one.layer === layer);
     const least = own.reduce((best, one) => (one.distance < best.distance ? one : best));

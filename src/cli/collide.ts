@@ -1,19 +1,18 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
-import { InputError, SourceError } from '../errors.ts';
-import { type Cause, findCauses } from '../injectivity/causes.ts';
-import { BELOW, CLOSEST, type CollisionCost, type CollisionProgress, collide } from '../injectivity/collide.ts';
-import { continueClosest } from '../injectivity/exhaustive.ts';
+import { InputError } from '../errors.ts';
+import { BELOW, CLOSEST, checkBound } from '../injectivity/collide.ts';
 import { checkTestedLayers } from '../injectivity/last-states.ts';
 import { type PromptSet, promptSet } from '../injectivity/prompt-set.ts';
 import { PRECISIONS, type Precision } from '../injectivity/quantise.ts';
 import { boundOf } from '../injectivity/report-words.ts';
-import { type CollisionResult, resultOf, type TestIdentity } from '../injectivity/result.ts';
-import { type FolderStore, folderStore, type StoredJob } from '../injectivity/store.node.ts';
+import type { CollisionResult } from '../injectivity/result.ts';
+import { checkNew, isBegun, type StoredJob } from '../injectivity/store.node.ts';
 import type { Shard } from '../injectivity/tiles.ts';
 import { type LoadedModel, type ModelFiles, requireTokenizer } from '../model/load.ts';
-import { readCollisions, writeCollisions } from './collide-file.ts';
+import { type CollisionTest, type Computed, compute, identityOf } from './collide-compute.ts';
+import { readCollisions } from './collide-file.ts';
 import { addCollideMerge } from './collide-merge.ts';
 import { writeCollisionReport } from './collide-report.ts';
 import { exitCodeOf, showCollisions } from './collide-view.ts';
@@ -22,9 +21,8 @@ import { layersOf } from './lens.ts';
 import { type Line, type Lines, readLines } from './lines.ts';
 import { decimal, type Layers, layerList, type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
 import { checkOutputs } from './output.ts';
-import { EXIT, interruptible, isChatty, withFiles, withLoaded } from './session.ts';
-import { note, printJson, statusLine } from './terminal.ts';
-import { count, counted, duration, printable } from './text.ts';
+import { interruptible, isChatty, withFiles, withLoaded } from './session.ts';
+import { printJson } from './terminal.ts';
 
 interface Options extends SharedOptions {
   readonly layers: Layers;
@@ -53,7 +51,7 @@ export function addCollide(program: Command): void {
       .option('--exhaustive <k>', 'also continue the k closest prompts of each layer by every token', wholeNumber(1))
       .option('-o, --output <file>', 'JSON file for the result; <file>.work keeps what --resume needs')
       .option('--report <file>', 'also write a page of HTML with the results')
-      .option('--resume', 'go on with what an earlier run left in <output>.work'),
+      .option('--resume', 'go on with what an earlier run left in <output>.work, or show what it finished'),
     'only part i of n of the pairs, for "collide merge"',
   ).option('--force', 'overwrite files that exist, begin anew');
   sharedOptions(command)
@@ -74,7 +72,7 @@ function precisionList(text: string): Precision[] {
 
 const EXAMPLES = `
 Exits with 0 when no pair is nearer than --below, continuations included, 1 when one is.
---resume with a result that is whole shows it again: with --report as a page, with --exhaustive continued.
+--resume of a finished result shows it again: with --report as a page, with --exhaustive continued.
 
 Examples:
   preimage collide prompts.txt
@@ -88,25 +86,28 @@ async function run(path: string, options: Options): Promise<number> {
   if (resume && output === undefined) {
     throw new InputError('There is nothing to resume.', 'Name the result with -o, as in the run that was stopped.');
   }
-  if (options.exhaustive !== undefined && (options.shard?.count ?? 1) > 1) {
+  const { exhaustive = 0, closest } = options;
+  if (exhaustive > 0 && (options.shard?.count ?? 1) > 1) {
+    const more = exhaustive - 1 > closest ? `, give --closest ${exhaustive - 1}` : '';
     throw new InputError(
       'The closest prompts are known once all shards are merged; --exhaustive cannot be told for one.',
-      'Leave --exhaustive out, merge, and run "preimage collide PROMPTS -o MERGED --resume --exhaustive K".',
+      `Leave it out${more}, merge, and run "preimage collide PROMPTS -o MERGED --resume --exhaustive ${exhaustive}" with the other options.`,
+    );
+  }
+  if (exhaustive > 0 && !options.precision.includes('f32')) {
+    throw new InputError(
+      `--exhaustive continues by the states as computed; --precision ${options.precision.join()} leaves them out.`,
+      'Put f32 among --precision.',
     );
   }
   if (resume && force) throw new InputError('There are --resume and --force.', 'Give only one of them.');
-  if (!(options.below > 0)) throw new InputError(`--below ${options.below} is no distance.`, 'Give one above 0.');
-  if (options.report !== undefined) await checkOutputs([options.report], [path], force);
+  checkBound(options.below);
+  if (options.report !== undefined)
+    await checkOutputs([options.report], [path], force, resume ? 'Choose another name.' : undefined);
   if (output !== undefined) {
     const others = options.report === undefined ? [path] : [path, options.report];
     await checkOutputs([output], others, force || resume); // a finished result is shown again
-    const isBegun = await stat(`${output}.work`).catch(() => undefined);
-    if (isBegun && !resume && !force) {
-      throw new SourceError(
-        `${output}.work exists: a run that was stopped left it.`,
-        'Go on with --resume, or begin anew with --force.',
-      );
-    }
+    if (!resume && !force) await checkNew(`${output}.work`);
   }
   const lines = await readLines(path);
   return withFiles(options, async (files) => {
@@ -138,9 +139,19 @@ function promptsOf(files: ModelFiles, { kept, blank }: Lines): PromptSet {
   return { ...set, skipped: skipped.sort((a, b) => a.line - b.line) };
 }
 
-function digestOf({ prompts }: PromptSet): string {
+const promptsDigest = ({ prompts }: PromptSet): string =>
+  digestOf(prompts.map(({ line, ids }) => `${line}:${ids.join()}\n`));
+
+/** What the forward is by, besides the weights. */
+function configDigest({ config }: ModelFiles): string {
+  const { heads, activation, layerNormEpsilon, layers } = config;
+  const blocks = Array.from({ length: layers }, (_, i) => [config.attentionScale(i), config.attentionWindow(i)]);
+  return digestOf([JSON.stringify([heads, activation, layerNormEpsilon, blocks])]);
+}
+
+function digestOf(parts: readonly string[]): string {
   const hash = createHash('sha256');
-  for (const { line, ids } of prompts) hash.update(`${line}:${ids.join()}\n`);
+  for (const part of parts) hash.update(part);
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -150,144 +161,52 @@ async function jobOf(
   layers: readonly number[],
   { precision: precisions, exhaustive = 1, closest, below, shard = { index: 0, count: 1 } }: Options,
 ): Promise<StoredJob> {
-  const [model, prompts] = [await files.digest(), digestOf(set)];
-  // n prompts are in n - 1 pairs at the most.
-  return { model, prompts, layers, precisions, closest: Math.max(closest, exhaustive - 1), shard, below };
+  const [model, config, prompts] = [await files.digest(), configDigest(files), promptsDigest(set)];
+  // So many prompts may need as many pairs; where pairs share prompts, fewer are continued.
+  return { model, config, prompts, layers, precisions, closest: Math.max(closest, exhaustive - 1), shard, below };
 }
-
-/** What parts of one job agree in. */
-const identityOf = ({ model, prompts, layers, precisions, closest }: StoredJob): TestIdentity => ({
-  model,
-  prompts,
-  layers,
-  precisions,
-  closest,
-});
 
 /**
- * The result that an earlier run of a job has written, continued or not; undefined where there is none.
- * @throws InputError when the file holds another.
+ * The result that an earlier run of a job has finished, continued or not; undefined where there is none.
+ * @throws InputError when the file holds another, or too few of the closest pairs.
  */
 async function finished(path: string, job: StoredJob): Promise<CollisionResult | undefined> {
-  if (!(await stat(path).catch(() => undefined))) return undefined;
+  if (!(await stat(path).catch(() => undefined)) || (await isBegun(`${path}.work`))) return undefined;
   const result = await readCollisions(path);
+  const { closest } = result.test;
   const { index, count } = result.shard ?? { index: 0, count: 1 };
   const isSamePart = index === job.shard.index && count === job.shard.count;
-  const isSameTest = JSON.stringify(result.test) === JSON.stringify(identityOf(job)) && boundOf(result) === job.below;
-  if (isSamePart && isSameTest) return result;
-  throw new InputError(`${path} is the result of another test.`, 'Choose another name, or overwrite it with --force.');
+  const isSameTest = JSON.stringify(result.test) === JSON.stringify({ ...identityOf(job), closest });
+  if (!isSamePart || !isSameTest || boundOf(result) !== job.below) {
+    throw new InputError(
+      `${path} is the result of another test.`,
+      'Choose another name, or overwrite it with --force.',
+    );
+  }
+  if (job.closest > closest) {
+    throw new InputError(
+      `${path} keeps the ${closest} closest pairs of a layer; ${job.closest} are asked for.`,
+      `Give --closest ${closest} and --exhaustive ${closest + 1} at the most, or compare anew under another name.`,
+    );
+  }
+  return result;
 }
 
-/** What is tested. */
-interface Subject {
-  readonly model: LoadedModel;
-  readonly files: ModelFiles;
-  readonly set: PromptSet;
-  readonly lines: readonly Line[];
-  readonly job: StoredJob;
-  /** Its result, where an earlier run has written it. */
-  readonly before: CollisionResult | undefined;
-}
-
-async function test(subject: Subject, options: Options, signal: AbortSignal): Promise<number> {
+async function test(
+  subject: CollisionTest & { readonly lines: readonly Line[] },
+  options: Options,
+  signal: AbortSignal,
+): Promise<number> {
   const { model, set, lines } = subject;
-  const { result, cost, causes } = await compute(subject, options, signal);
-  if (options.json) printJson({ ...result, cost });
-  else showCollisions(result, { model, set, cost, causes, quiet: options.quiet ?? false });
+  const show = (result: CollisionResult, more: Partial<Computed> = {}) => {
+    if (options.json) printJson({ ...result, cost: more.cost });
+    else showCollisions(result, { model, set, ...more, quiet: options.quiet ?? false });
+  };
+  const computed = await compute(subject, { ...options, isChatty: isChatty(options), signal, onLost: show });
+  const { result, cost, causes } = computed;
+  show(result, { cost, causes });
   if (options.report !== undefined) {
     await writeCollisionReport(options.report, result, { model, set, lines, cost, causes });
   }
   return exitCodeOf(result);
 }
-
-interface Computed {
-  readonly result: CollisionResult;
-  readonly cost?: CollisionCost;
-  /** What is in the weights; it explains collisions only. */
-  readonly causes?: readonly Cause[];
-}
-
-/** Runs what is left of a test, and keeps its result. */
-async function compute(
-  { model, files, set, job, before }: Subject,
-  { exhaustive, output, resume = false, ...options }: Options,
-  signal: AbortSignal,
-): Promise<Computed> {
-  const { width } = model.config;
-  const isStored = output !== undefined && !before;
-  const store = isStored ? await folderStore(`${output}.work`, job, width, resume) : undefined;
-  const progress = progressOf(isChatty(options));
-  try {
-    const ids = set.prompts.map((prompt) => prompt.ids);
-    const nameOf = (prompt: number) => `line ${set.prompts[prompt].line}`;
-    const compare = () => collide(model, ids, { ...job, store, signal, nameOf, onProgress: progress.show });
-    const collisions = before ? undefined : await compare();
-    let result = collisions ? resultOf(collisions, set, identityOf(job)) : before!;
-    if (exhaustive !== undefined && exhaustive !== continuedIn(result)) {
-      const all = continueClosest(model, set, result.layers, exhaustive, { signal });
-      const continued = await gather(all, (one, done) =>
-        progress.say(`continuations: layer ${one.layer}, ${counted(done, 'prompt')}`),
-      );
-      const { causes: _, ...pairs } = result; // causes come last, as in one run
-      result = { ...pairs, exhaustive: continued };
-    }
-    const causes = exitCodeOf(result) === EXIT.negative ? await findCauses(files) : undefined;
-    if (causes && !result.causes) result = { ...result, causes: causes.map(({ kind, what }) => ({ kind, what })) };
-    if (result !== before) await keep(output, result, store);
-    return { result, cost: collisions?.cost, causes };
-  } catch (error) {
-    if (signal.aborted && error === signal.reason && isStored) {
-      progress.clear();
-      note(`What is done is in ${printable(output)}.work; the same command with --resume goes on from there.`);
-    }
-    throw error;
-  } finally {
-    progress.clear();
-    await store?.close();
-  }
-}
-
-/** How many prompts of each layer a result has continued. */
-const continuedIn = ({ layers, exhaustive = [] }: CollisionResult): number =>
-  Math.max(0, ...layers.map(({ layer }) => exhaustive.filter((one) => one.layer === layer).length));
-
-async function gather<T>(from: AsyncGenerator<T>, onEach: (one: T, done: number) => void): Promise<T[]> {
-  const all: T[] = [];
-  for await (const one of from) {
-    all.push(one);
-    onEach(one, all.length);
-  }
-  return all;
-}
-
-async function keep(
-  output: string | undefined,
-  result: CollisionResult,
-  store: FolderStore | undefined,
-): Promise<void> {
-  if (output === undefined) return;
-  await writeCollisions(output, result);
-  await store?.close();
-  await store?.remove();
-}
-
-/** The line at the bottom: what is being done, how fast, and how long this part will take. */
-function progressOf(enabled: boolean) {
-  const status = statusLine(enabled);
-  let since: { readonly phase: string; readonly at: number; readonly done: number } | undefined;
-  return {
-    clear: status.clear,
-    say: (text: string) => status.show(`  ${text}`),
-    show({ phase, layer, done, total }: CollisionProgress) {
-      const now = performance.now();
-      if (since?.phase !== phase) since = { phase, at: now, done };
-      const rate = (done - since.done) / ((now - since.at) / 1000);
-      const speed = rate > 0 ? `, ${perSecond(rate)}/s, ${duration((total - done) / rate)} left` : '';
-      const what = phase === 'states' ? `states of ${counted(total, 'prompt')}` : `pairs, layer ${layer}`;
-      status.show(`  ${what}: ${((100 * done) / total).toFixed(1)} %${speed}`);
-    },
-  };
-}
-
-const perSecond = (rate: number): string =>
-  rate < 1e6 ? count(Math.round(rate)) : `${(rate / 1e6).toFixed(1)} million`;

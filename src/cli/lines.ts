@@ -23,11 +23,7 @@ export async function readLines(path: string): Promise<Lines> {
   const bytes = await readFile(path).catch((cause) => {
     throw fileError(path, 'read', cause);
   });
-  const lines = decode(path, bytes)
-    // The end of the last line begins no other.
-    .replace(/\r?\n$/, '')
-    .split(/\r?\n/)
-    .map((text, i): Line => ({ number: i + 1, text }));
+  const lines = [...decoded(path, bytes)];
   const isBlank = ({ text }: Line) => text.trim() === '';
   const kept = lines.filter((line) => !isBlank(line));
   if (kept.length === 0) throw new InputError(`${path} holds no prompts.`, 'Write one on each line.');
@@ -36,24 +32,20 @@ export async function readLines(path: string): Promise<Lines> {
 
 const NEWLINE = 10;
 
-function decode(path: string, bytes: Uint8Array): string {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
-  try {
-    return decoder.decode(bytes);
-  } catch (cause) {
-    let line = 1;
-    for (let begin = 0; begin < bytes.length; line++) {
-      const end = bytes.indexOf(NEWLINE, begin);
-      const text = bytes.subarray(begin, end < 0 ? bytes.length : end);
-      try {
-        decoder.decode(text);
-      } catch {
-        break;
-      }
-      begin += text.length + 1;
+/** The lines one by one: a string cannot hold as much as a file. The end of the last line begins no other. */
+function* decoded(path: string, bytes: Uint8Array): Generator<Line> {
+  // The mark at the beginning of a file is none at the beginning of a line.
+  const [first, others] = [false, true].map((ignoreBOM) => new TextDecoder('utf-8', { fatal: true, ignoreBOM }));
+  for (let number = 1, begin = 0; begin < bytes.length || number === 1; number++) {
+    const end = bytes.indexOf(NEWLINE, begin);
+    const line = bytes.subarray(begin, end < 0 ? bytes.length : end);
+    try {
+      yield { number, text: (number === 1 ? first : others).decode(line).replace(/\r$/, '') };
+    } catch (cause) {
+      throw new InputError(`Line ${number} of ${path} is not UTF-8 text.`, 'Save it as UTF-8, a prompt on each line.', {
+        cause,
+      });
     }
-    throw new InputError(`Line ${line} of ${path} is not UTF-8 text.`, 'Save it as UTF-8, a prompt on each line.', {
-      cause,
-    });
+    begin += line.length + 1;
   }
 }

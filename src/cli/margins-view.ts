@@ -53,7 +53,7 @@ export function showMargins(
 /** The margin of the deepest layer by depth. */
 function showDepths(found: readonly PrefixMargins[]): void {
   const deepest = (one: PrefixMargins): Margin => one.layers[one.layers.length - 1];
-  const largest = Math.max(...found.map((one) => deepest(one).distance));
+  const largest = found.reduce((most, one) => Math.max(most, deepest(one).distance), 0);
   const room = columns() - 9 - 2 * NUMBER;
   print();
   print(

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { InputError } from '../errors.ts';
 import { type MarginOptions, margins, type PrefixMargins } from '../injectivity/margins.ts';
 import type { ReportPrefix } from '../injectivity/report.ts';
-import type { LoadedModel, ModelFiles } from '../model/load.ts';
+import { type LoadedModel, type ModelFiles, requireTokenizer } from '../model/load.ts';
 import { countFrom } from '../model/model.ts';
 import { seededRandom } from '../reference/random.ts';
 import { testedLayers } from './collide.ts';
@@ -14,7 +14,7 @@ import { checkOutputs } from './output.ts';
 import { promptIds } from './prompt.ts';
 import { EXIT, interruptible, isChatty, withFiles, withLoaded } from './session.ts';
 import { note, printJson, progressBar } from './terminal.ts';
-import { count } from './text.ts';
+import { count, counted } from './text.ts';
 
 interface Options extends SharedOptions {
   readonly ids?: number[];
@@ -103,8 +103,18 @@ async function prefixesOf(files: ModelFiles, path: string, { lines, depths }: Op
     throw new InputError(`${path} has no prompt on line ${missing}.`, 'Name lines, from 1, that hold a prompt.');
   }
   const chosen = lines ? kept.filter(({ number }) => lines.includes(number)) : kept;
-  const prompts = chosen.map(({ number, text }) => ({ line: number, ids: promptIds(files, text, undefined) }));
-  return depths ? cutAt(prompts, depths) : prompts;
+  const tokenizer = requireTokenizer(files);
+  const prompts = chosen.map(({ number, text }) => ({ line: number, ids: Uint32Array.from(tokenizer.encode(text)) }));
+  if (depths) return cutAt(prompts, depths);
+  const room = files.config.contextLength - 1;
+  const short = prompts.filter(({ ids }) => ids.length <= room);
+  const [long] = prompts.filter(({ ids }) => ids.length > room);
+  if (long) {
+    const first = `the first on line ${long.line}, of ${long.ids.length} tokens; ${room} leave room for another`;
+    note(`Skipped: ${counted(prompts.length - short.length, 'prompt')}, ${first}.`);
+  }
+  if (short.length === 0) throw new InputError(`Every prompt of ${path} is too long.`, 'Cut them with --depths.');
+  return short;
 }
 
 function cutAt(prompts: readonly ReportPrefix[], depths: readonly number[]): ReportPrefix[] {
@@ -142,6 +152,7 @@ async function measure(
 ): Promise<number> {
   const bar = progressBar('candidates', isChatty(show), count);
   const found: PrefixMargins[] = [];
+  let failure: unknown;
   try {
     const ids = prefixes.map((prefix) => prefix.ids);
     for await (const one of margins(model, ids, { ...options, onProgress: bar.update })) {
@@ -150,9 +161,9 @@ async function measure(
       if (show.json) printJson({ ...(line !== undefined && { line }), depth: one.depth, layers: one.layers });
     }
   } catch (error) {
-    // What is measured is shown.
-    if (!options.signal?.aborted || error !== options.signal.reason || found.length === 0) throw error;
-    note(`Stopped after ${found.length} of ${prefixes.length} prefixes.`);
+    if (found.length === 0) throw error;
+    note(`Stopped after ${found.length} of ${prefixes.length} prefixes.`); // what is measured is shown
+    if (!options.signal?.aborted || error !== options.signal.reason) failure = error;
   } finally {
     bar.stop();
   }
@@ -160,5 +171,6 @@ async function measure(
   if (show.report !== undefined) {
     await writeMarginReport(show.report, found, { model, prefixes, tokens: options.tokens });
   }
+  if (failure !== undefined) throw failure;
   return EXIT.done;
 }

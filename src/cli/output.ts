@@ -8,12 +8,14 @@ import { fileError } from '../io/folder.node.ts';
  * @param outputs Files to write.
  * @param inputs Files to read, which no output may be.
  * @param force Whether an output may exist.
+ * @param cure What to do about one that does.
  * @throws InputError when two of all these are one file; SourceError when an output exists or cannot be written.
  */
 export async function checkOutputs(
   outputs: readonly string[],
   inputs: readonly string[],
   force: boolean | undefined,
+  cure = 'Choose another name, or overwrite it with --force.',
 ): Promise<void> {
   const taken = new Set(await Promise.all(inputs.map(target)));
   for (const path of outputs) {
@@ -21,17 +23,17 @@ export async function checkOutputs(
     if (taken.has(file))
       throw new InputError(`${path} is given twice.`, 'Give each file to read or write another name.');
     taken.add(file);
-    await checkOutput(path, force);
+    await checkOutput(path, force, cure);
   }
 }
 
 /** The file that a path leads to, there or not. */
 const target = (path: string): Promise<string> => realpath(path).catch(() => resolve(path));
 
-async function checkOutput(path: string, force: boolean | undefined): Promise<void> {
+async function checkOutput(path: string, force: boolean | undefined, cure: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (found && !found.isFile()) throw new SourceError(`${path} is not a plain file.`, 'Name a file.');
-  if (found && !force) throw new SourceError(`${path} exists.`, 'Choose another name, or overwrite it with --force.');
+  if (found && !force) throw new SourceError(`${path} exists.`, cure);
   // The dot makes it an error that the folder is a file.
   for (const place of [`${dirname(path)}/.`, ...(found ? [path] : [])]) {
     await access(place, constants.W_OK).catch((cause) => {

@@ -73,6 +73,8 @@ export interface Collisions {
 
 export const CLOSEST = 10;
 export const BELOW = 1e-6;
+/** Squares of distances that are less vanish in f32. */
+const LEAST_BELOW = 1e-18;
 const WHOLE: Shard = { index: 0, count: 1 };
 /** Progress is kept about this often: so much is done again after a kill. */
 const SAVE_SECONDS = 5;
@@ -82,7 +84,7 @@ const SAVE_SECONDS = 5;
  * (arXiv 2510.15511, section 4)? The states are computed first, group by group, then each layer's pairs, tile by tile;
  * no array of all pairs is made. Closest pairs and the count below the bound are exact (`compareTiles`).
  * @param prompts Distinct, sorted by their ids (`promptSet`); pairs name them by their place here.
- * @throws InputError for layers that cannot be tested, and states that are not finite; the signal's reason.
+ * @throws InputError for layers that cannot be tested, a bound, and states that are not finite; the signal's reason.
  */
 export async function collide(
   model: LanguageModel,
@@ -94,6 +96,7 @@ export async function collide(
   const { nameOf = (prompt: number) => `prompt ${prompt}` } = options;
   const layers = [...new Set(options.layers ?? Array.from({ length: depth }, (_, i) => i + 1))].sort((a, b) => a - b);
   checkTestedLayers(model.config, layers);
+  checkBound(below);
   const store = options.store ?? memoryStore(prompts.length, width);
   const groups = groupsOf(prompts.length);
   const tiles = tilesOf(groups.length, shard);
@@ -145,8 +148,8 @@ export async function collide(
       });
     tell();
     let saved = performance.now();
-    const left = tiles.slice(tallies[i].tiles);
-    for await (const pairs of compareTiles(model.context, { groups, tiles: left, states, width, below }, tallies[i])) {
+    const left = { groups, tiles: tiles.slice(tallies[i].tiles), states, width, below, nameOf };
+    for await (const pairs of compareTiles(model.context, left, tallies[i])) {
       cost.pairs += pairs;
       tell();
       if (signal?.aborted || performance.now() - saved > 1000 * SAVE_SECONDS) {
@@ -166,6 +169,12 @@ export async function collide(
     layers: comparisons.map((comparison, i) => ({ ...comparison, ...savedTally(tallies[i]), squares: squares[i] })),
     cost,
   };
+}
+
+/** @throws InputError for a distance that pairs cannot be counted below. */
+export function checkBound(below: number): void {
+  if (below >= LEAST_BELOW) return;
+  throw new InputError(`${below} is no distance that pairs can be counted below.`, `Give ${LEAST_BELOW} or more.`);
 }
 
 const pairsIn = (a: Group, b: Group, isDiagonal: boolean): number =>

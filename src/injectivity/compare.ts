@@ -1,3 +1,4 @@
+import { InputError } from '../errors.ts';
 import type { Context } from '../gpu/context.ts';
 import { HISTOGRAM_BINS, type NormedRows, pairDistances } from '../ops/pair-distances.ts';
 import { takeBytes, upload } from '../tensor/tensor.ts';
@@ -35,12 +36,17 @@ export interface Comparison {
   readonly width: number;
   /** Distance below which pairs are counted. */
   readonly below: number;
+  /** What an error calls a row. */
+  readonly nameOf: (row: number) => string;
 }
 
 /** A group's states on both sides. */
 interface Loaded extends NormedRows {
   readonly values: Float32Array;
 }
+
+/** Squares of lengths up to this and their sums fit into f32. */
+const LARGEST_SQUARE = 2 ** 124;
 
 /** Groups kept on the adapter: neighbours in Morton order need few. */
 const LOADED_GROUPS = 8;
@@ -51,10 +57,11 @@ const LOADED_GROUPS = 8;
  * below the bound are those of float64 differences of the f32 states; a pair whose distance is within rounding of the
  * edge of a bin may be counted in the neighbouring bin.
  * @returns After each tile, its pairs.
+ * @throws InputError for a state that is not finite, or too long to be compared.
  */
 export async function* compareTiles(
   context: Context,
-  { groups, tiles, states, width, below }: Comparison,
+  { groups, tiles, states, width, below, nameOf }: Comparison,
   tally: Tally,
 ): AsyncGenerator<number> {
   const loaded = new Map<number, Loaded>();
@@ -67,12 +74,20 @@ export async function* compareTiles(
       return known;
     }
     const values = await states(group);
-    const squares = Float32Array.from({ length: groups[group].count }, (_, r) => squaredNorm(values, r, width));
+    const { first, count } = groups[group];
+    const squares = Float32Array.from({ length: count }, (_, r) => {
+      const square = squaredNorm(values, r, width);
+      if (square <= LARGEST_SQUARE) return square;
+      throw new InputError(
+        `The state of ${nameOf(first + r)} has length ${Math.sqrt(square)}: it cannot be compared in f32.`,
+        'Are the weights whole? Of states stored in f16, whose numbers end at 65,504, leave f16 out.',
+      );
+    });
     const one = {
       values,
-      rows: upload(context, values, [groups[group].count, width]),
+      rows: upload(context, values, [count, width]),
       squares: upload(context, squares),
-      first: groups[group].first,
+      first,
     };
     loaded.set(group, one);
     return one;

@@ -144,6 +144,7 @@ async function marginOf(
     },
     width,
     below: Number.MIN_VALUE,
+    nameOf: (row: number) => `token ${tokens[row]} behind the prefix, at layer ${layer},`,
   };
   for await (const _ of compareTiles(model.context, work, tally)) {
     // Each tile goes into the tally.

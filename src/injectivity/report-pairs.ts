@@ -41,7 +41,8 @@ export function pairList(
     const { a, b, distance, relative } = pair;
     const isCollision = distance < bound;
     const told = isCollision ? causesOf?.(pair) : undefined;
-    const head = markup`<b>${number(distance)}</b> apart, ${number(relative)} of the RMS length`;
+    const share = relative === undefined ? '' : markup`, ${number(relative)} of the RMS length`;
+    const head = markup`<b>${number(distance)}</b> apart${share}`;
     const badge = isCollision ? markup` <b class="bad-text">collision</b>` : '';
     const why = told?.map(({ what }) => markup`<p class="soft">${what}</p>`);
     const unexplained = told?.length === 0 ? markup`<p class="soft">Nothing found in the weights explains it.</p>` : '';

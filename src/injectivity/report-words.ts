@@ -4,7 +4,7 @@ import { tickText } from '../report/axis.ts';
 import { count, counted, significant } from '../report/text.ts';
 import type { PrefixMargins } from './margins.ts';
 import type { Precision } from './quantise.ts';
-import type { CollisionResult, ExhaustiveResult, FoundPair, ResultLayer } from './result.ts';
+import type { CollisionResult, ExhaustiveResult, FoundPair, ResultLayer, ResultPair } from './result.ts';
 
 /** Something about the weights that makes prompts collide, or may. */
 export interface Told {
@@ -50,6 +50,16 @@ export function layerNames(layers: readonly number[]): string {
   return `layers ${isRun ? `${layers[0]} to ${layers[layers.length - 1]}` : layers.join(', ')}`;
 }
 
+/** The layer with the pair that is nearest relative to its states, or nearest, of a shard; undefined without pairs. */
+export function nearestLayer(layers: readonly ResultLayer[]): ResultLayer | undefined {
+  const far = ({ closest: [pair] }: ResultLayer) => pair.relative ?? pair.distance;
+  return layers.filter(({ closest }) => closest.length > 0).toSorted((a, b) => far(a) - far(b))[0];
+}
+
+/** How far apart two are, relative to their states where that is known: `, 0.1 of the RMS length`. */
+export const relativeText = ({ relative }: Pick<ResultPair, 'relative'>): string =>
+  relative === undefined ? '' : `, ${significant(relative)} of the RMS length`;
+
 /** What all pairs came to, in sentences. */
 export function collisionText(result: CollisionResult): string {
   const { prompts, shard } = result;
@@ -83,8 +93,7 @@ function nearestText(layers: readonly ResultLayer[]): string {
   if (!least) return '';
   const { minimum, closest, layer } = least;
   if (minimum === 0) return `At layer ${layer} the nearest two are the same, number for number.`;
-  const share = `${significant(closest[0].relative)} of the RMS length of a state`;
-  return `The nearest two of all lie ${significant(minimum!)} apart, ${share}, at layer ${layer}.`;
+  return `The nearest two of all lie ${significant(minimum!)} apart${relativeText(closest[0])}, at layer ${layer}.`;
 }
 
 /** From which precision on states collide; empty where only the states as computed were compared. */
@@ -92,13 +101,13 @@ export function precisionText(result: CollisionResult): string {
   const [, ...others] = storedOf(result);
   if (others.length === 0) return '';
   const clear = others.filter(({ collisions }) => collisions === 0).map(({ precision }) => precision);
-  const colliding = others
+  const affected = others
     .filter(({ collisions }) => collisions > 0)
     .map(({ precision, layers }) => {
       const where = layers.filter((layer) => collisionsIn(layer) > 0).map(({ layer }) => layer);
       return `${precision} (${layerNames(where)})`;
     });
-  const some = colliding.length > 0 ? `Stored in ${colliding.join(', ')}, some collide` : '';
+  const some = affected.length > 0 ? `Stored in ${affected.join(', ')}, some collide` : '';
   if (clear.length === 0) return `${some}.`;
   return some === '' ? `Stored in ${clear.join(', ')}, none do either.` : `${some}; in ${clear.join(', ')} none do.`;
 }
@@ -121,11 +130,9 @@ export const nearContinuations = (result: CollisionResult): readonly ExhaustiveR
 export const isCollided = (result: CollisionResult): boolean =>
   storedOf(result)[0].collisions > 0 || nearContinuations(result).length > 0;
 
-/** The pairs at hand that collide, continuations last. @param layers Those whose closest pairs are looked at. */
-export function colliding(
-  result: CollisionResult,
-  layers = result.layers,
-): readonly { readonly found: FoundPair; readonly layer: number }[] {
+/** The pairs at hand that collide, continuations last, storage in fewer bits aside. */
+export function colliding(result: CollisionResult): readonly { readonly found: FoundPair; readonly layer: number }[] {
+  const [{ layers }] = storedOf(result);
   const pairs = layers.flatMap(({ layer, closest }) =>
     closest.filter(({ distance }) => distance < boundOf(result)).map((found) => ({ found, layer })),
   );

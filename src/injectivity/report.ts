@@ -29,6 +29,7 @@ import {
   continuationText,
   isCollided,
   layerNames,
+  nearestLayer,
   precisionText,
   prefixesText,
   prefixName,
@@ -97,8 +98,7 @@ ${causeList(result, run)}${rest}<p class="soft">${left}</p>
 
 /** What makes the kept pairs collide, or what was found in the weights where none do, or none is explained. */
 function causeList(result: CollisionResult, { causes = result.causes ?? [], causesOf }: CollisionReportRun): Content {
-  const [{ layers }] = storedOf(result);
-  const reasons = colliding(result, layers).map(({ found, layer }) => causesOf?.(found, layer) ?? []);
+  const reasons = colliding(result).map(({ found, layer }) => causesOf?.(found, layer) ?? []);
   const told = [...new Set(reasons.flat().map(({ what }) => what))];
   const list = (head: string, items: readonly string[]) =>
     markup`<p>${head}</p>\n<ul>${items.map((what) => markup`<li>${what}</li>\n`)}</ul>\n`;
@@ -119,8 +119,8 @@ function causeList(result: CollisionResult, { causes = result.causes ?? [], caus
 
 function closestPairs(layers: readonly ResultLayer[], result: CollisionResult, run: CollisionReportRun): Content {
   const ranked = layers.filter(({ closest }) => closest.length > 0);
-  if (ranked.length === 0) return markup`<p>There is no pair.</p>\n`;
-  const nearest = ranked.reduce((a, b) => (b.closest[0].relative < a.closest[0].relative ? b : a));
+  const nearest = nearestLayer(ranked);
+  if (!nearest) return markup`<p>There is no pair.</p>\n`;
   const list = ({ closest, layer }: ResultLayer) => pairsOf(closest, layer, result, run);
   const others = ranked
     .filter((layer) => layer !== nearest)

@@ -4,12 +4,14 @@ import { comparePairs, type Pair } from './closest.ts';
 import type { Collisions } from './collide.ts';
 import type { PromptSet } from './prompt-set.ts';
 import type { Precision } from './quantise.ts';
-import { groupsOf, type Shard } from './tiles.ts';
+import type { Shard } from './tiles.ts';
 
 /** What a test was of: parts of one test agree in it. */
 export interface TestIdentity {
   /** Digest of the weights. */
   readonly model: string;
+  /** Digest of what the config makes of them: heads, activation, epsilon, scale and window of attention. */
+  readonly config: string;
   /** Digest of the prompts' token ids and lines. */
   readonly prompts: string;
   readonly layers: readonly number[];
@@ -25,8 +27,8 @@ export interface ResultPair {
   readonly b: number;
   /** Euclidean. */
   readonly distance: number;
-  /** Relative to the RMS length of the layer's states. */
-  readonly relative: number;
+  /** Relative to the RMS length of the layer's states; absent of a shard, which does not see all of them. */
+  readonly relative?: number;
   /** Places of the two among the prompts sorted by their ids, which order equally near pairs. */
   readonly ranks: readonly [number, number];
 }
@@ -48,8 +50,8 @@ export interface ResultLayer {
   readonly pairs: number;
   /** Least distance of all pairs; absent where a shard holds none. */
   readonly minimum?: number;
-  /** RMS length of a state, over all prompts. */
-  readonly rms: number;
+  /** RMS length of a state, over all prompts; absent of a shard. */
+  readonly rms?: number;
   readonly closest: readonly ResultPair[];
   /** How many pairs are nearer than each bound. */
   readonly below: Readonly<Record<string, number>>;
@@ -129,17 +131,15 @@ function byLines({ a, b, distance }: Pair, prompts: PromptSet['prompts']): Omit<
 
 /** With what follows from the sums of squares: lengths relative to the states'. */
 function finished({ squares = {}, closest, ...layer }: RawLayer, prompts: number, isWhole: boolean): ResultLayer {
-  const groups = groupsOf(prompts);
   const own = Object.keys(squares).map(Number);
-  const count = own.reduce((sum, group) => sum + groups[group].count, 0);
-  const rms = Math.sqrt(own.reduce((sum, group) => sum + squares[group], 0) / Math.max(count, 1));
+  const rms = Math.sqrt(own.reduce((sum, group) => sum + squares[group], 0) / prompts);
   return {
     layer: layer.layer,
     precision: layer.precision,
     pairs: layer.pairs,
     ...(closest.length > 0 && { minimum: closest[0].distance }),
-    rms,
-    closest: closest.map((pair) => ({ ...pair, relative: pair.distance / rms })),
+    ...(isWhole && { rms }),
+    closest: closest.map((pair) => ({ ...pair, ...(isWhole && { relative: pair.distance / rms }) })),
     below: layer.below,
     histogram: layer.histogram,
     ...(!isWhole && { squares }),

@@ -1,6 +1,7 @@
-import { type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { InputError } from '../errors.ts';
+import { InputError, SourceError } from '../errors.ts';
 import { errorCode, fileError, writeFileAtomic } from '../io/folder.node.ts';
 import type { TestIdentity } from './result.ts';
 import type { CollisionStore, SavedProgress } from './store.ts';
@@ -15,13 +16,14 @@ export interface StoredJob extends TestIdentity {
 /** A store in a folder: it outlives the process. */
 export interface FolderStore extends CollisionStore {
   close(): Promise<void>;
-  /** Removes the folder. */
+  /** Removes its files, and the folder where nothing else is in it. */
   remove(): Promise<void>;
 }
 
 /** Which word of an error each part of a job is called by. */
 const NAMES: Readonly<Record<keyof StoredJob, string>> = {
   model: 'the model with digest',
+  config: 'a config with digest',
   prompts: 'prompts with digest',
   layers: '--layers',
   precisions: '--precision',
@@ -30,34 +32,44 @@ const NAMES: Readonly<Record<keyof StoredJob, string>> = {
   below: '--below',
 };
 
+/** How a store is opened: a folder that is new, one that may hold another's, or what an earlier run of the job left. */
+export interface StoreOptions {
+  readonly force?: boolean;
+  readonly resume?: boolean;
+}
+
+const PROGRESS = 'progress.json';
+const LOCK = 'lock';
+const layerFile = (layer: number): string => `layer-${layer}.f32`;
+const isOwn = (name: string): boolean => name === PROGRESS || name === LOCK || /^layer-\d+\.f32$/.test(name);
+
 /**
  * Opens the store of a job in a folder, or begins it: the states of a layer in `layer-<n>.f32`, a row for each prompt,
  * and `progress.json`, which is replaced whole.
- * @param resume Whether to go on with what is there; else the folder must be new.
- * @throws InputError when what is there is of another job; SourceError.
+ * @throws InputError when what is there is of another job or in use; SourceError.
  */
 export async function folderStore(
   folder: string,
   job: StoredJob,
   width: number,
-  resume: boolean,
+  { force = false, resume = false }: StoreOptions = {},
 ): Promise<FolderStore> {
-  const progressFile = join(folder, 'progress.json');
-  const before = resume ? await readProgress(progressFile, job) : undefined;
-  const files = new Map<number, FileHandle>();
-  try {
-    if (!before) await rm(folder, { recursive: true, force: true });
-    await mkdir(folder, { recursive: true });
-  } catch (cause) {
+  const before = resume ? await readProgress(join(folder, PROGRESS), job) : undefined;
+  if (!force && !resume) await checkNew(folder);
+  await mkdir(folder, { recursive: true }).catch((cause) => {
     throw fileError(folder, 'written', cause);
-  }
+  });
+  await lock(folder);
+  if (!before) await clear(folder, (name) => name !== LOCK);
+  const files = new Map<number, FileHandle>();
+  const unsaved = new Set<FileHandle>();
 
-  const pathOf = (layer: number) => join(folder, `layer-${layer}.f32`);
   async function fileOf(layer: number): Promise<FileHandle> {
     const known = files.get(layer);
     if (known) return known;
-    const file = await open(pathOf(layer), before ? 'r+' : 'w+').catch((cause) => {
-      throw fileError(pathOf(layer), 'opened', cause);
+    const path = join(folder, layerFile(layer));
+    const file = await open(path, before ? 'r+' : 'w+').catch((cause) => {
+      throw fileError(path, 'opened', cause);
     });
     files.set(layer, file);
     return file;
@@ -69,33 +81,98 @@ export async function folderStore(
     async write(layer, first, states) {
       const file = await fileOf(layer);
       const bytes = new Uint8Array(states.buffer, states.byteOffset, states.byteLength);
+      unsaved.add(file);
       try {
         for (let done = 0; done < bytes.length; ) {
           const { bytesWritten } = await file.write(bytes, done, bytes.length - done, first * rowBytes + done);
           done += bytesWritten;
         }
       } catch (cause) {
-        throw fileError(pathOf(layer), 'written', cause);
+        throw fileError(join(folder, layerFile(layer)), 'written', cause);
       }
     },
     async read(layer, first, count) {
       const states = new Float32Array(count * width);
       const file = await fileOf(layer);
+      const path = join(folder, layerFile(layer));
       const { bytesRead } = await file
         .read(new Uint8Array(states.buffer), 0, states.byteLength, first * rowBytes)
         .catch((cause) => {
-          throw fileError(pathOf(layer), 'read', cause);
+          throw fileError(path, 'read', cause);
         });
       if (bytesRead === states.byteLength) return states;
-      throw new InputError(`${pathOf(layer)} is too short.`, 'Begin anew with --force.');
+      throw new InputError(`${path} is too short.`, 'Begin anew with --force.');
     },
-    save: (progress) => writeFileAtomic(progressFile, new TextEncoder().encode(JSON.stringify({ job, progress }))),
+    async save(progress) {
+      try {
+        for (const file of unsaved) await file.datasync(); // states are on the disk before what speaks of them
+      } catch (cause) {
+        throw fileError(folder, 'written', cause);
+      }
+      unsaved.clear();
+      await writeFileAtomic(join(folder, PROGRESS), new TextEncoder().encode(JSON.stringify({ job, progress })));
+    },
     async close() {
       for (const file of files.values()) await file.close();
       files.clear();
+      await rm(join(folder, LOCK), { force: true });
     },
-    remove: () => rm(folder, { recursive: true, force: true }),
+    async remove() {
+      await rm(join(folder, PROGRESS), { force: true }); // what is left without it is nothing to go on from
+      await clear(folder, () => true);
+      await rmdir(folder).catch(() => {}); // it may hold files of others
+    },
   };
+}
+
+/** Whether a folder holds what a job can go on from. */
+export const isBegun = (folder: string): Promise<boolean> =>
+  stat(join(folder, PROGRESS)).then(
+    () => true,
+    () => false,
+  );
+
+/** @throws SourceError when there is such a folder. */
+export async function checkNew(folder: string): Promise<void> {
+  if (!(await stat(folder).catch(() => undefined))) return;
+  throw new SourceError(
+    `${folder} exists: a run that was stopped left it.`,
+    'Go on with --resume, or begin anew with --force.',
+  );
+}
+
+/** Removes files of a store. */
+async function clear(folder: string, isMeant: (name: string) => boolean): Promise<void> {
+  try {
+    const own = (await readdir(folder)).filter((name) => isOwn(name) && isMeant(name));
+    for (const name of own) await rm(join(folder, name), { force: true });
+  } catch (cause) {
+    throw fileError(folder, 'written', cause);
+  }
+}
+
+/** Writes down whose a folder is. @throws InputError when another process of this machine has it. */
+async function lock(folder: string): Promise<void> {
+  const path = join(folder, LOCK);
+  const [host, pid] = (await readFile(path, 'utf8').catch(() => '')).split(' ');
+  if (host === hostname() && Number(pid) !== process.pid && isRunning(Number(pid))) {
+    throw new InputError(
+      `${folder} is in use by process ${pid}.`,
+      `Wait for it or stop it; if that is no preimage, remove ${path}.`,
+    );
+  }
+  await writeFile(path, `${hostname()} ${process.pid}`).catch((cause) => {
+    throw fileError(path, 'written', cause);
+  });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // signal 0 only asks
+    return true;
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
+  }
 }
 
 async function readProgress(path: string, job: StoredJob): Promise<SavedProgress | undefined> {

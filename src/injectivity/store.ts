@@ -1,3 +1,4 @@
+import { OutOfMemoryError } from '../errors.ts';
 import type { Pair } from './closest.ts';
 
 /** States of layers, and how far a test is: what a run that is killed goes on from. */
@@ -28,11 +29,11 @@ export interface SavedTally {
   readonly closest: readonly Pair[];
 }
 
-/** A store in memory, which lasts as long as the process. */
+/** A store in memory, which lasts as long as the process. @throws OutOfMemoryError when states are written. */
 export function memoryStore(prompts: number, width: number): CollisionStore {
   const layers = new Map<number, Float32Array>();
   const statesOf = (layer: number): Float32Array => {
-    const states = layers.get(layer) ?? new Float32Array(prompts * width);
+    const states = layers.get(layer) ?? allocated(prompts * width);
     layers.set(layer, states);
     return states;
   };
@@ -42,4 +43,16 @@ export function memoryStore(prompts: number, width: number): CollisionStore {
     read: async (layer, first, count) => statesOf(layer).subarray(first * width, (first + count) * width),
     save: async () => {},
   };
+}
+
+function allocated(length: number): Float32Array {
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    throw new OutOfMemoryError(
+      `The states of a layer take ${(4 * length) / 2 ** 20} MiB, for which there is no memory.`,
+      'Keep them on the disk: name a result with -o, or compare fewer layers at a time.',
+      { cause },
+    );
+  }
 }

@@ -5,6 +5,7 @@ import { costMeter } from './cost.ts';
 import { clearlyNearest } from './decision.ts';
 import type { Policy } from './policy.ts';
 import { recoveredPrefix } from './prefix.ts';
+import { lengthOf, positionOf } from './record.ts';
 import { searchPosition } from './search.ts';
 import type { InvertOptions, PositionResult, StateRecord } from './types.ts';
 
@@ -38,9 +39,10 @@ export async function searchByPolicy(
   radius: (position: number) => number,
 ): Promise<SearchResult> {
   const { context, config } = model;
-  const { values, width, layer, firstPosition = 0 } = record;
+  const { values, width, layer } = record;
+  const firstPosition = positionOf(record, 0);
   const { batch = DEFAULT_BATCH, onPosition, signal } = options;
-  const length = values.length / width;
+  const length = lengthOf(record);
 
   const cost = costMeter(config, layer, length);
   const states = upload(context, values, [length, width], 'observed states');

@@ -5,6 +5,7 @@ import type { LoadedModel } from '../model/load.ts';
 import { layerLikelihoods } from './layer-likelihood.ts';
 import { explain, withScorers } from './layer-trial.ts';
 import { givenNoise } from './noise.ts';
+import { lengthOf } from './record.ts';
 import type { FileRecord, StatesFile } from './states-file.ts';
 import type { InvertOptions, StateRecord } from './types.ts';
 
@@ -74,12 +75,12 @@ async function tryLayers(model: LoadedModel, record: FileRecord, options: FindLa
   const { noise, lens, signal, onTrial } = options;
   checkStates(model, record);
   const { values, width } = record;
-  const length = Math.min(POSITIONS, values.length / width);
+  const length = Math.min(POSITIONS, lengthOf(record));
   const head = { ...record, values: values.subarray(0, length * width) };
   const layers = record.layer === undefined ? Array.from({ length: config.layers + 1 }, (_, l) => l) : [record.layer];
   const possible = record.firstPositions ?? [record.firstPosition ?? 0];
   // Of two that place it, the table of positions may rule one out.
-  const firstPositions = possible.filter((first) => first + values.length / width <= config.contextLength);
+  const firstPositions = possible.filter((first) => first + lengthOf(record) <= config.contextLength);
   const lenses = await lensesOf(model, layers, { ...lens, signal: signal ?? lens?.signal });
   const likelihoods = await layerLikelihoods(model, values, lenses, firstPositions);
   const order = lenses

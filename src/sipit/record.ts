@@ -10,4 +10,5 @@ export const stateAt = ({ values, width }: Rows, t: number): Float32Array =>
   values.subarray(t * width, (t + 1) * width);
 
 /** Place of row t in the model's position table. */
-export const positionOf = ({ firstPosition = 0 }: StateRecord, t: number): number => firstPosition + t;
+export const positionOf = ({ firstPosition = 0 }: Pick<StateRecord, 'firstPosition'>, t: number): number =>
+  firstPosition + t;

@@ -128,8 +128,14 @@ test('continues a result that is whole, and exits with 1 for continuations alone
   expect(code).toBe(1);
   const page = await readFile(at('apart.html'), 'utf8');
   expect(page).toMatch(/COLLISIONS.*The cause:.*The embedding rows of the tokens/s);
-  await cli.run([...args, '-o', 'at-once.json', '--exhaustive', '1']);
-  expect(await readFile(at('apart.json'), 'utf8')).toBe(await readFile(at('at-once.json'), 'utf8'));
+  const further = await cli.run([...args, '-o', 'apart.json', '--resume', '--exhaustive', '2', '--quiet']);
+  expect(further).toMatchObject({ code: 1, stdout: expect.stringMatching(/layer 2: 2 prompts .*nearest 0 /) });
+  await cli.run([...args, '-o', 'at-once.json', '--exhaustive', '2']);
+  const text = await readFile(at('at-once.json'), 'utf8');
+  expect(await readFile(at('apart.json'), 'utf8')).toBe(text);
+  expect((await cli.run([...args, '-o', 'apart.json', '--resume'])).code).toBe(1); // as it is
+  expect(await readFile(at('apart.json'), 'utf8')).toBe(text);
+  expect(await refused(...args, '-o', 'apart.json', '--resume', '--exhaustive', '12')).toMatch(/keeps the 10 closest/);
 });
 
 test('measures the margins behind the beginnings of a text', async () => {
@@ -160,6 +166,7 @@ test('refuses what it cannot test, and says what to do', async () => {
   expect(await collide('prompts.txt', '-o', 'nowhere/x.json')).toMatch(/could not be written/);
   expect(await collide('prompts.txt', '--layers', '0')).toMatch(/Layer 0 is the embedding/);
   expect(await collide('prompts.txt', '--resume')).toMatch(/nothing to resume/);
-  expect(await collide('prompts.txt', '--shard', '0/2', '--exhaustive', '3')).toMatch(/all shards are merged/);
+  expect(await collide('prompts.txt', '--shard', '0/2', '--exhaustive', '20')).toMatch(/all shards.*--closest 19/);
+  expect(await collide('prompts.txt', '--precision', 'int8', '--exhaustive', '3')).toMatch(/Put f32 among/);
   await rm(at('one.txt'));
 });

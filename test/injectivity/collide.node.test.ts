@@ -1,5 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testContext } from '#context';
@@ -53,7 +53,14 @@ const setOf = (ids: readonly Uint32Array[]) =>
     config,
     ids.map((one, i) => ({ line: i + 1, ids: one })),
   );
-const identity = { model: 'm', prompts: 'p', layers: [1, 2, 3], precisions: ['f32'], closest: 10 } as const;
+const identity = {
+  model: 'm',
+  config: 'c',
+  prompts: 'p',
+  layers: [1, 2, 3],
+  precisions: ['f32'],
+  closest: 10,
+} as const;
 
 describe.each(['cpu', 'hardware'] as const)('last-token states, on %s adapters', (kind) => {
   test('are those of a pass of each prompt by itself, at every layer asked for', async () => {
@@ -148,7 +155,7 @@ describe('the test of all pairs', () => {
     let result: ReturnType<typeof resultOf> | undefined;
     for (let stops = 0; !result; stops++) {
       const controller = new AbortController();
-      const store = await folderStore(folder, job, width, stops > 0);
+      const store = await folderStore(folder, job, width, { resume: stops > 0, force: stops === 0 });
       let left = 9;
       try {
         const onProgress = () => {
@@ -167,7 +174,16 @@ describe('the test of all pairs', () => {
     expect(calls).toBeGreaterThan(30);
     expect(result).toEqual(whole);
     const other = { ...job, model: 'another' };
-    await expect(folderStore(folder, other, width, true)).rejects.toThrow(/begun with the model with digest "m"/);
+    await expect(folderStore(folder, other, width, { resume: true })).rejects.toThrow(
+      /begun with the model with digest "m"/,
+    );
+    await expect(folderStore(folder, job, width)).rejects.toThrow(/Go on with --resume/);
+    await writeFile(join(folder, 'lock'), `${hostname()} ${process.ppid}`);
+    await expect(folderStore(folder, job, width, { force: true })).rejects.toThrow(/in use by process \d/);
+    await writeFile(join(folder, 'lock'), `${hostname()} 4194305`); // more than any process has
+    await writeFile(join(folder, 'notes.txt'), '');
+    await (await folderStore(folder, job, width, { force: true })).remove();
+    expect(await readdir(folder)).toEqual(['notes.txt']);
     await rm(folder, { recursive: true });
   });
 
@@ -183,17 +199,24 @@ describe('the test of all pairs', () => {
     const some = prompts(20);
     await expect(collide(model, some, { layers: [0, 1] })).rejects.toThrow(/Layer 0 is the embedding/);
     await expect(collide(model, some, { layers: [4] })).rejects.toThrow(/Layer 4 does not exist/);
+    await expect(collide(model, some, { below: 1e-20 })).rejects.toThrow(/no distance that pairs can be counted below/);
     const checkpoint = hashedCheckpoint(config);
-    const broken = {
+    const biased = (by: number) => ({
       ...checkpoint,
       float32: async (name: string, begin?: number, end?: number) => {
         const values = await checkpoint.float32(name, begin, end);
-        return name.endsWith('h.1.mlp.c_proj.bias') ? values.fill(Number.NaN) : values;
+        return name.endsWith('h.1.mlp.c_proj.bias') ? values.fill(by) : values;
       },
-    };
-    const bad = await loadModel(own, modelFiles('broken', config, broken));
+    });
+    const bad = await loadModel(own, modelFiles('broken', config, biased(Number.NaN)));
     await expect(collide(bad, some, { layers: [1, 2] })).rejects.toThrow(/prompt 0 at layer 2 holds NaN/);
+    await expect(margins(bad, [some[0]]).next()).rejects.toThrow(
+      /token 0 behind the prefix, at layer 2, has length NaN/,
+    );
     bad.dispose();
+    const large = await loadModel(own, modelFiles('large', config, biased(1e5)));
+    await expect(collide(large, some, { precisions: ['f16'] })).rejects.toThrow(/prompt 0 .*Infinity.*leave f16 out/);
+    large.dispose();
   });
 
   test('margins are the least distance of any two next tokens', async () => {

@@ -47,7 +47,14 @@ function resultOf(layers: readonly ResultLayer[], more: Partial<CollisionResult>
     prompts: 1000,
     duplicates: [{ line: 12, of: 5 }],
     skipped: [{ line: 4711, reason: `Not text: ${hostile}` }],
-    test: { model: 'ab', prompts: 'cd', layers: layers.map(({ layer }) => layer), precisions, closest: 2 },
+    test: {
+      model: 'ab',
+      config: 'ef',
+      prompts: 'cd',
+      layers: layers.map(({ layer }) => layer),
+      precisions,
+      closest: 2,
+    },
     layers,
     ...more,
   };
