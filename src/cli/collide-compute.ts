@@ -4,7 +4,7 @@ import { type CollisionCost, type CollisionProgress, collide } from '../injectiv
 import { continueClosest } from '../injectivity/exhaustive.ts';
 import type { PromptSet } from '../injectivity/prompt-set.ts';
 import { type CollisionResult, resultOf, type TestIdentity } from '../injectivity/result.ts';
-import { folderStore, type StoredJob } from '../injectivity/store.node.ts';
+import { folderStore, isBegun, type StoredJob } from '../injectivity/store.node.ts';
 import type { LoadedModel, ModelFiles } from '../model/load.ts';
 import { writeCollisions } from './collide-file.ts';
 import { exitCodeOf } from './collide-view.ts';
@@ -75,10 +75,11 @@ export async function compute(
     return { result, cost, causes };
   } catch (error) {
     progress.clear();
-    const place = result ? output : work;
+    const place = result ? output : work && (await isBegun(work)) ? work : undefined;
     if (place !== undefined && !(error instanceof InputError)) {
       note(`What is done is in ${printable(place)}; the same command with --resume goes on from there.`);
-    } else if (result && !output) onLost(result);
+    }
+    if (result && output === undefined) onLost(result);
     throw error;
   } finally {
     progress.clear();

@@ -12,10 +12,10 @@ const STORED_ERROR: Readonly<Record<StateRecord['dtype'], number>> = {
 const FOREIGN_ERROR = 1e-4;
 
 /**
- * A model run in half precision rounds at every step; states after l blocks are off by up to this many units in the
- * last place, of their norm. On the default model the worst are half of that (`bench/results`).
+ * A model run in half precision rounds at every step; states after l blocks are off by up to this many halves of a unit
+ * in the last place, of their norm. On the default model the worst are half of that (`bench/results`).
  */
-const runUnits = (layer: number): number => 2 * (layer + 1);
+const runHalves = (layer: number): number => 2 * (layer + 1);
 
 /** Positions from which the spread of an estimated level can be told; below that, single ones may lie this far off. */
 const SPREAD_FROM = 8;
@@ -56,7 +56,7 @@ export function givenNoise(
   const noise = told ?? (dtype === 'F16' || dtype === 'BF16' ? { run: dtype } : undefined);
   if (noise === undefined) return { level: 0, isotropic: false, isTold: false, radius: rounding, floor: rounding };
   if ('run' in noise) {
-    const error = runUnits(layer) * STORED_ERROR[noise.run];
+    const error = runHalves(layer) * STORED_ERROR[noise.run];
     const floor = (norm: number) => acceptRadius(norm, calibration, 'F32');
     const radius = (norm: number) => rounding(norm) + error * norm;
     return { level: error / 4, isotropic: false, isTold: true, radius, floor };

@@ -79,7 +79,7 @@ describe('a page about a test of collisions', () => {
     });
     expect(html).toContain('NO COLLISION');
     expect(html).toContain('1,000 distinct prompts, 499,500 pairs at each of 2 layers: none is nearer than 1e-6.');
-    expect(html).toContain('The nearest two of all lie 0.250 apart, 0.0250 of the RMS length of a state, at layer 1.');
+    expect(html).toContain('The nearest two of all lie 0.250 apart, 0.0250 of the RMS length, at layer 1.');
     expect(html).toContain('the nearest two continuations lie 0.700 apart');
     expect(html).toContain('100,000 of Wikipedia');
     expect(html).toContain('499,499 pairs</title>');
