@@ -87,6 +87,16 @@ describe('the shards of a test of injectivity', () => {
     expect(single.layers[0].below[BELOW]).toBeGreaterThan(0);
   });
 
+  test('merged, are continued as one run is', async () => {
+    await cli.run(['collide', 'merge', ...parts, '-o', 'merged.json', '--quiet']);
+    const more = ['--exhaustive', '2'];
+    expect(await collide('merged.json', ...more, '--resume')).toBe(1);
+    expect(await collide('continued.json', ...more)).toBe(1);
+    const whole = await text('continued.json');
+    expect(JSON.parse(whole).exhaustive).toHaveLength(4);
+    expect(await text('merged.json')).toBe(whole);
+  });
+
   test('a whole result is all there is to merge of it', async () => {
     await cli.run(['collide', 'merge', 'single.json', '-o', 'same.json', '--quiet']);
     expect(await text('same.json')).toBe(await text('single.json'));
