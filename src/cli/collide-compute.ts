@@ -94,7 +94,6 @@ export async function compute(
       const collisions = await collide(model, ids, { ...job, store, signal, nameOf, onProgress: progress.show });
       cost = collisions.cost;
       const all = await kept(resultOf(collisions, set, identityOf(job)));
-      await store?.close();
       await store?.remove();
       return all;
     } finally {

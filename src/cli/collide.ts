@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { InputError } from '../errors.ts';
@@ -16,7 +15,7 @@ import { readCollisions } from './collide-file.ts';
 import { addCollideMerge } from './collide-merge.ts';
 import { writeCollisionReport } from './collide-report.ts';
 import { exitCodeOf, showCollisions } from './collide-view.ts';
-import { shardOption } from './inputs.ts';
+import { fingerprint, shardOption } from './inputs.ts';
 import { layersOf } from './lens.ts';
 import { type Line, type Lines, readLines } from './lines.ts';
 import { decimal, type Layers, layerList, type SharedOptions, sharedOptions, wholeNumber } from './options.ts';
@@ -140,19 +139,13 @@ function promptsOf(files: ModelFiles, { kept, blank }: Lines): PromptSet {
 }
 
 const promptsDigest = ({ prompts }: PromptSet): string =>
-  digestOf(prompts.map(({ line, ids }) => `${line}:${ids.join()}\n`));
+  fingerprint(prompts.map(({ line, ids }) => `${line}:${ids.join()}\n`));
 
 /** What the forward is by, besides the weights. */
 function configDigest({ config }: ModelFiles): string {
   const { heads, activation, layerNormEpsilon, layers } = config;
   const blocks = Array.from({ length: layers }, (_, i) => [config.attentionScale(i), config.attentionWindow(i)]);
-  return digestOf([JSON.stringify([heads, activation, layerNormEpsilon, blocks])]);
-}
-
-function digestOf(parts: readonly string[]): string {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest('hex').slice(0, 16);
+  return fingerprint([JSON.stringify([heads, activation, layerNormEpsilon, blocks])]);
 }
 
 async function jobOf(

@@ -158,13 +158,17 @@ export async function* entriesOf(
 
 /** Fingerprint of a record's states: 16 hexadecimal digits. */
 export function statesDigest({ values }: Pick<FileRecord, 'values'>): string {
-  return fingerprint(values);
+  return fingerprint([values]);
 }
 
 /** Fingerprint of the files of a job, by names and sizes: the same wherever their folder is mounted. */
 export function inputsDigest(files: readonly InputFile[]): string {
-  return fingerprint(files.map(({ path, sizeBytes }) => `${basename(path)}\0${sizeBytes}\n`).join(''));
+  return fingerprint(files.map(({ path, sizeBytes }) => `${basename(path)}\0${sizeBytes}\n`));
 }
 
-const fingerprint = (bytes: string | Float32Array): string =>
-  createHash('sha256').update(bytes).digest('hex').slice(0, 16);
+/** Fingerprint of all parts in their order, as of one whole: 16 hexadecimal digits. */
+export function fingerprint(parts: readonly (string | Float32Array)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest('hex').slice(0, 16);
+}

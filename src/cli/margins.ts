@@ -108,7 +108,7 @@ async function prefixesOf(files: ModelFiles, path: string, { lines, depths }: Op
   if (depths) return cutAt(prompts, depths);
   const room = files.config.contextLength - 1;
   const short = prompts.filter(({ ids }) => ids.length <= room);
-  const [long] = prompts.filter(({ ids }) => ids.length > room);
+  const long = prompts.find(({ ids }) => ids.length > room);
   if (long) {
     const first = `the first on line ${long.line}, of ${long.ids.length} tokens; ${room} leave room for another`;
     note(`Skipped: ${counted(prompts.length - short.length, 'prompt')}, ${first}.`);

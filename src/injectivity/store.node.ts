@@ -16,7 +16,7 @@ export interface StoredJob extends TestIdentity {
 /** A store in a folder: it outlives the process. */
 export interface FolderStore extends CollisionStore {
   close(): Promise<void>;
-  /** Removes its files, and the folder where nothing else is in it. */
+  /** Closes it and removes its files, and the folder where nothing else is in it. */
   remove(): Promise<void>;
 }
 
@@ -40,8 +40,6 @@ export interface StoreOptions {
 
 const PROGRESS = 'progress.json';
 const LOCK = 'lock';
-const layerFile = (layer: number): string => `layer-${layer}.f32`;
-const isOwn = (name: string): boolean => name === PROGRESS || name === LOCK || /^layer-\d+\.f32$/.test(name);
 
 /**
  * Opens the store of a job in a folder, or begins it: the states of a layer in `layer-<n>.f32`, a row for each prompt,
@@ -60,16 +58,16 @@ export async function folderStore(
     throw fileError(folder, 'written', cause);
   });
   await lock(folder);
-  if (!before) await clear(folder, (name) => name !== LOCK);
+  if (!before) await clear(folder);
   const files = new Map<number, FileHandle>();
   const unsaved = new Set<FileHandle>();
 
+  const pathOf = (layer: number) => join(folder, `layer-${layer}.f32`);
   async function fileOf(layer: number): Promise<FileHandle> {
     const known = files.get(layer);
     if (known) return known;
-    const path = join(folder, layerFile(layer));
-    const file = await open(path, before ? 'r+' : 'w+').catch((cause) => {
-      throw fileError(path, 'opened', cause);
+    const file = await open(pathOf(layer), before ? 'r+' : 'w+').catch((cause) => {
+      throw fileError(pathOf(layer), 'opened', cause);
     });
     files.set(layer, file);
     return file;
@@ -88,20 +86,19 @@ export async function folderStore(
           done += bytesWritten;
         }
       } catch (cause) {
-        throw fileError(join(folder, layerFile(layer)), 'written', cause);
+        throw fileError(pathOf(layer), 'written', cause);
       }
     },
     async read(layer, first, count) {
       const states = new Float32Array(count * width);
       const file = await fileOf(layer);
-      const path = join(folder, layerFile(layer));
       const { bytesRead } = await file
         .read(new Uint8Array(states.buffer), 0, states.byteLength, first * rowBytes)
         .catch((cause) => {
-          throw fileError(path, 'read', cause);
+          throw fileError(pathOf(layer), 'read', cause);
         });
       if (bytesRead === states.byteLength) return states;
-      throw new InputError(`${path} is too short.`, 'Begin anew with --force.');
+      throw new InputError(`${pathOf(layer)} is too short.`, 'Begin anew with --force.');
     },
     async save(progress) {
       try {
@@ -112,17 +109,19 @@ export async function folderStore(
       unsaved.clear();
       await writeFileAtomic(join(folder, PROGRESS), new TextEncoder().encode(JSON.stringify({ job, progress })));
     },
-    async close() {
-      for (const file of files.values()) await file.close();
-      files.clear();
-      await rm(join(folder, LOCK), { force: true });
-    },
+    close,
     async remove() {
-      await rm(join(folder, PROGRESS), { force: true }); // what is left without it is nothing to go on from
-      await clear(folder, () => true);
+      await close();
+      await clear(folder);
       await rmdir(folder).catch(() => {}); // it may hold files of others
     },
   };
+
+  async function close(): Promise<void> {
+    for (const file of files.values()) await file.close();
+    files.clear();
+    await rm(join(folder, LOCK), { force: true });
+  }
 }
 
 /** Whether a folder holds what a job can go on from. */
@@ -141,11 +140,12 @@ export async function checkNew(folder: string): Promise<void> {
   );
 }
 
-/** Removes files of a store. */
-async function clear(folder: string, isMeant: (name: string) => boolean): Promise<void> {
+/** Removes what a store keeps. */
+async function clear(folder: string): Promise<void> {
   try {
-    const own = (await readdir(folder)).filter((name) => isOwn(name) && isMeant(name));
-    for (const name of own) await rm(join(folder, name), { force: true });
+    await rm(join(folder, PROGRESS), { force: true }); // states without it are nothing to go on from
+    const layers = (await readdir(folder)).filter((name) => /^layer-\d+\.f32$/.test(name));
+    for (const name of layers) await rm(join(folder, name), { force: true });
   } catch (cause) {
     throw fileError(folder, 'written', cause);
   }
